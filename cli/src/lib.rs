@@ -1,0 +1,2 @@
+#![deny(missing_docs)]
+#![doc = include_str!("../README.md")]

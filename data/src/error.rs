@@ -1,0 +1,179 @@
+//! What can go wrong with data.
+
+use std::path::PathBuf;
+
+/// The result of this crate's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong with data. The messages name the file or the value, what was found, and what was expected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder could not be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// What was to be read.
+        path: PathBuf,
+        /// Why it could not be.
+        source: std::io::Error,
+    },
+    /// The data folder does not exist.
+    #[error("{}: no such folder", .0.display())]
+    NoSuchFolder(PathBuf),
+    /// The data folder is a file.
+    #[error("{}: not a folder", .0.display())]
+    NotAFolder(PathBuf),
+    /// The data folder holds nothing that can be read.
+    #[error("{}: no image in it or below it (looked for {extensions})", path.display())]
+    NoImages {
+        /// The folder.
+        path: PathBuf,
+        /// The extensions looked for.
+        extensions: String,
+    },
+    /// The file is none of the formats that are read.
+    #[error("not an image that can be read: {found} (JPEG, PNG, WebP and TIFF are read)")]
+    UnknownFormat {
+        /// What the file is, as far as can be told.
+        found: String,
+    },
+    /// The file ends before the picture does.
+    #[error("the {format} file is truncated")]
+    Truncated {
+        /// The file's format.
+        format: &'static str,
+    },
+    /// The file is damaged, or uses a part of its format that is not supported.
+    #[error("cannot decode the {format} file: {reason}")]
+    Decode {
+        /// The file's format.
+        format: &'static str,
+        /// What the decoder says.
+        reason: String,
+    },
+    /// The file claims more pixels than allowed.
+    #[error("the image claims {width} x {height} pixels, more than the limit of {limit}")]
+    TooLarge {
+        /// Columns claimed.
+        width: u64,
+        /// Rows claimed.
+        height: u64,
+        /// The most pixels allowed.
+        limit: u64,
+    },
+    /// The image does not have the channels asked for.
+    #[error("the image has {found} channels where {expected} are expected")]
+    Channels {
+        /// Channels of the image.
+        found: usize,
+        /// Channels asked for.
+        expected: usize,
+    },
+    /// An image's sizes and its samples do not fit together.
+    #[error("an image of {height} x {width} pixels and {channels} channels cannot have {samples} samples")]
+    Shape {
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+        /// Channels.
+        channels: usize,
+        /// Samples there are.
+        samples: usize,
+    },
+    /// A crop box that is empty or not inside its image.
+    #[error(
+        "the crop of {crop_height} x {crop_width} pixels at row {top}, column {left} is not inside the image of \
+         {height} x {width} pixels"
+    )]
+    Crop {
+        /// First row of the crop.
+        top: usize,
+        /// First column of the crop.
+        left: usize,
+        /// Rows of the crop.
+        crop_height: usize,
+        /// Columns of the crop.
+        crop_width: usize,
+        /// Rows of the image.
+        height: usize,
+        /// Columns of the image.
+        width: usize,
+    },
+    /// A setting that cannot be.
+    #[error("{name} {found}: {expected}")]
+    Setting {
+        /// The setting's name.
+        name: &'static str,
+        /// Its value.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
+    /// A sample was asked for that is not there.
+    #[error("there is no sample {index}: the data has {len}")]
+    NoSuchSample {
+        /// The index asked for.
+        index: usize,
+        /// Samples there are.
+        len: usize,
+    },
+    /// One sample could not be had; the reason lies inside.
+    #[error("{id}: {reason}")]
+    Sample {
+        /// The sample's id.
+        id: String,
+        /// What was wrong with it.
+        reason: Box<Error>,
+    },
+    /// An epoch is shorter than one effective batch.
+    #[error(
+        "an epoch has {found} samples ({len} images, each drawn {repeat} times) but one step takes {group}: \
+         lower the (effective) batch size to {found} or less, draw each image more often, or add images"
+    )]
+    TooFewSamples {
+        /// Samples an epoch: images times repeat.
+        found: usize,
+        /// Images there are.
+        len: usize,
+        /// How often each is drawn in an epoch.
+        repeat: usize,
+        /// Samples that one step takes.
+        group: usize,
+    },
+    /// More samples are corrupt than the limit allows.
+    #[error("{count} samples are corrupt, more than the limit of {limit}; among them: {examples}")]
+    TooManyCorrupt {
+        /// Distinct corrupt samples met so far.
+        count: usize,
+        /// How many are allowed.
+        limit: usize,
+        /// Some of them, with the reason each.
+        examples: String,
+    },
+    /// Every sample is corrupt.
+    #[error("not one sample can be read; among the errors: {examples}")]
+    AllCorrupt {
+        /// Some of them, with the reason each.
+        examples: String,
+    },
+    /// The caller's collate function failed.
+    #[error("putting a batch together failed: {0}")]
+    Collate(Box<dyn std::error::Error + Send + Sync>),
+    /// A worker thread panicked; this is a fault of the program.
+    #[error("a data worker panicked: {0}")]
+    WorkerPanic(String),
+    /// A worker thread could not be started.
+    #[error("cannot start a data worker: {0}")]
+    Spawn(std::io::Error),
+}
+
+impl Error {
+    /// Names the sample that this error is about, unless that is already said.
+    pub(crate) fn of_sample(self, id: String) -> Self {
+        match self {
+            Self::Sample { .. } => self,
+            reason => Self::Sample { id, reason: Box::new(reason) },
+        }
+    }
+}

@@ -1,0 +1,25 @@
+#![deny(missing_docs)]
+#![doc = include_str!("../README.md")]
+
+mod decode;
+mod demo;
+mod error;
+mod folder;
+mod image;
+mod loader;
+pub mod rng;
+mod source;
+mod subset;
+mod synthetic;
+pub mod transform;
+
+pub use decode::{DecodeOptions, MAX_PIXELS, decode};
+pub use demo::Demo;
+pub use error::{Error, Result};
+pub use folder::{EXTENSIONS, ImageFolder};
+pub use image::{Image, Pixels, Planar};
+pub use loader::{CorruptSample, Item, Loader, LoaderConfig, LoaderState, MaxCorrupt};
+pub use source::{Sample, Source, Target};
+pub use subset::{Subset, split};
+pub use synthetic::Synthetic;
+pub use transform::{EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Normalize, Size, TrainTransform, Transform};

@@ -1,0 +1,152 @@
+//! What a worker thread does.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{Receiver, Sender};
+use rand_chacha::ChaCha8Rng;
+
+use super::config::LoaderState;
+use super::corrupt::{CorruptSample, examples};
+use super::order::Job;
+use crate::error::{Error, Result};
+use crate::image::Planar;
+use crate::rng::{Purpose, stream};
+use crate::source::{Sample, Source, Target};
+use crate::transform::Transform;
+
+/// A transformed sample, as a collate function gets it.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// The sample's name.
+    pub id: String,
+    /// Its pixels, `[channels, height, width]`.
+    pub image: Planar,
+    /// What is to be learnt about it.
+    pub target: Target,
+    /// The run's seed.
+    pub seed: u64,
+    /// The epoch it was drawn in.
+    pub epoch: u64,
+    /// Its place in the epoch's global order.
+    pub position: u64,
+}
+
+impl Item {
+    /// The generator of this place in the run for one purpose: the same however many workers there are, another one
+    /// when the sample is drawn again.
+    pub fn rng(&self, purpose: Purpose) -> ChaCha8Rng {
+        stream(self.seed, self.epoch, self.position, purpose)
+    }
+}
+
+type Collate<B> = dyn Fn(Vec<Item>) -> Result<B, Box<dyn std::error::Error + Send + Sync>> + Send + Sync;
+
+/// A batch, or why there is none, with the corrupt samples met on the way.
+pub(super) struct Built<B> {
+    pub batch: Result<B>,
+    pub corrupt: Vec<CorruptSample>,
+    pub next: LoaderState,
+}
+
+/// What all workers share.
+pub(super) struct Worker<B> {
+    pub source: Arc<dyn Source>,
+    pub transform: Arc<dyn Transform>,
+    pub collate: Arc<Collate<B>>,
+    pub seed: u64,
+    pub corrupt_limit: usize,
+    pub stop: Arc<AtomicBool>,
+}
+
+// Not derived: that would ask for `B: Clone`.
+impl<B> Clone for Worker<B> {
+    fn clone(&self) -> Self {
+        Self {
+            source: Arc::clone(&self.source),
+            transform: Arc::clone(&self.transform),
+            collate: Arc::clone(&self.collate),
+            seed: self.seed,
+            corrupt_limit: self.corrupt_limit,
+            stop: Arc::clone(&self.stop),
+        }
+    }
+}
+
+impl<B> Worker<B> {
+    /// Makes batches until there are no more jobs, or nobody wants what is made.
+    pub fn run(&self, jobs: &Receiver<(u64, Job)>, done: &Sender<(u64, Built<B>)>) {
+        for (number, job) in jobs {
+            let mut corrupt = Vec::new();
+            let batch = catch_unwind(AssertUnwindSafe(|| self.build(&job, &mut corrupt)))
+                .unwrap_or_else(|payload| Some(Err(Error::WorkerPanic(message(payload.as_ref())))));
+            let Some(batch) = batch else { return };
+            if done.send((number, Built { batch, corrupt, next: job.next })).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The batch of a job, or `None` when told to stop.
+    fn build(&self, job: &Job, corrupt: &mut Vec<CorruptSample>) -> Option<Result<B>> {
+        let mut items = Vec::with_capacity(job.positions.len());
+        for position in job.positions.clone() {
+            match self.item(job, position, corrupt)? {
+                Ok(item) => items.push(item),
+                Err(e) => return Some(Err(e)),
+            }
+        }
+        Some((self.collate)(items).map_err(Error::Collate))
+    }
+
+    fn item(&self, job: &Job, position: usize, corrupt: &mut Vec<CorruptSample>) -> Option<Result<Item>> {
+        let sample = match self.good_sample(&job.order, position, corrupt)? {
+            Ok(sample) => sample,
+            Err(e) => return Some(Err(e)),
+        };
+        let Sample { id, image, target } = sample;
+        let (seed, epoch, position) = (self.seed, job.epoch, position as u64);
+        let mut rng = stream(seed, epoch, position, Purpose::Crop);
+        Some(match self.transform.apply(&image, &mut rng) {
+            Ok(image) => Ok(Item { id, image, target, seed, epoch, position }),
+            Err(e) => Err(e.of_sample(id)),
+        })
+    }
+
+    /// The sample at a place of the epoch's order or, while it is corrupt, at the places after it, round to the start.
+    /// `None` when told to stop.
+    fn good_sample(
+        &self,
+        order: &[usize],
+        position: usize,
+        corrupt: &mut Vec<CorruptSample>,
+    ) -> Option<Result<Sample>> {
+        for &index in order[position..].iter().chain(&order[..position]) {
+            if self.stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            let reason = match self.source.get(index) {
+                Ok(sample) => return Some(Ok(sample)),
+                Err(Error::Sample { reason, .. }) => reason.to_string(),
+                Err(e) => e.to_string(),
+            };
+            let id = self.source.id(index);
+            if corrupt.iter().all(|known| known.id != id) {
+                corrupt.push(CorruptSample { id, reason });
+            }
+            if corrupt.len() > self.corrupt_limit {
+                // Too many in this one batch already: reading on could take hours, and the run ends anyway.
+                break;
+            }
+        }
+        Some(Err(Error::AllCorrupt { examples: examples(corrupt) }))
+    }
+}
+
+/// What a panic says.
+fn message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
+}

@@ -1,0 +1,131 @@
+//! From a decoded image to a model's input, in torchvision's way: crop, resize, mirror, normalise.
+
+mod crop;
+mod flip;
+mod normalize;
+mod resize;
+
+pub use crop::{CropBox, EvalCrop, RandomResizedCrop, crop};
+pub use flip::HorizontalFlip;
+pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
+pub use resize::crop_resize;
+
+use rand::RngCore;
+
+use crate::error::{Error, Result};
+use crate::image::{Image, Planar};
+
+/// Rows and columns of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl Size {
+    /// A size that need not be square.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if a side is zero.
+    pub fn new(height: usize, width: usize) -> Result<Self> {
+        if height == 0 || width == 0 {
+            return Err(Error::Setting {
+                name: "image size",
+                found: format!("{height} x {width}"),
+                expected: "both sides must be at least 1".into(),
+            });
+        }
+        Ok(Self { height, width })
+    }
+
+    /// As many rows as columns.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if the side is zero.
+    pub fn square(side: usize) -> Result<Self> {
+        Self::new(side, side)
+    }
+}
+
+/// From a decoded image to a model's input.
+pub trait Transform: Send + Sync {
+    /// Transforms an image to `[channels, height, width]`. All that is random is drawn from `rng`.
+    ///
+    /// # Errors
+    /// [`Error::Channels`] or [`Error::Shape`] if the image is not what the transform was made for.
+    fn apply(&self, image: &Image, rng: &mut dyn RngCore) -> Result<Planar>;
+}
+
+/// What training sees: a random resized crop, mirrored half of the time, normalised.
+#[derive(Clone, Debug)]
+pub struct TrainTransform {
+    /// The size of the result.
+    pub size: Size,
+    /// The crop, or `None` to resize the whole image, whatever its shape: for satellite or medical images.
+    pub crop: Option<RandomResizedCrop>,
+    /// The mirroring, or `None`.
+    pub flip: Option<HorizontalFlip>,
+    /// Mean and standard deviation.
+    pub normalize: Normalize,
+}
+
+impl TrainTransform {
+    /// MAE's: [`RandomResizedCrop::default`] and mirroring.
+    pub fn new(size: Size, normalize: Normalize) -> Self {
+        let (crop, flip) = (Some(RandomResizedCrop::default()), Some(HorizontalFlip::default()));
+        Self { size, crop, flip, normalize }
+    }
+}
+
+impl Transform for TrainTransform {
+    fn apply(&self, image: &Image, rng: &mut dyn RngCore) -> Result<Planar> {
+        let area = match &self.crop {
+            Some(crop) => crop.params(image.height, image.width, rng),
+            None => CropBox::whole(image),
+        };
+        let mut image = crop_resize(image, area, self.size)?;
+        if let Some(flip) = &self.flip {
+            flip.apply(&mut image, rng);
+        }
+        self.normalize.apply(&image)
+    }
+}
+
+/// What validation sees: the middle of the image, normalised. Nothing is random.
+#[derive(Clone, Debug)]
+pub struct EvalTransform {
+    /// The size of the result.
+    pub size: Size,
+    /// The crop, or `None` to resize the whole image, whatever its shape.
+    pub crop: Option<EvalCrop>,
+    /// Mean and standard deviation.
+    pub normalize: Normalize,
+}
+
+impl EvalTransform {
+    /// The usual one: [`EvalCrop::default`].
+    pub fn new(size: Size, normalize: Normalize) -> Self {
+        Self { size, crop: Some(EvalCrop::default()), normalize }
+    }
+}
+
+impl Transform for EvalTransform {
+    fn apply(&self, image: &Image, _rng: &mut dyn RngCore) -> Result<Planar> {
+        let image = match &self.crop {
+            Some(crop) => crop.apply(image, self.size)?,
+            None => crop_resize(image, CropBox::whole(image), self.size)?,
+        };
+        self.normalize.apply(&image)
+    }
+}
+
+/// An error unless `low <= high` are both finite and above `above`.
+fn check_range(name: &'static str, (low, high): (f64, f64), above: f64) -> Result<()> {
+    if low > above && low <= high && high.is_finite() {
+        return Ok(());
+    }
+    let expected = format!("two numbers above {above}, the smaller one first");
+    Err(Error::Setting { name, found: format!("{low} to {high}"), expected })
+}

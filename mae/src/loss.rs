@@ -1,0 +1,40 @@
+use candle_core::{D, Tensor};
+use longmae_patching::PatchGrid;
+
+use crate::Result;
+
+/// The mean over removed patches of the per-patch mean squared error (arXiv 2111.06377).
+///
+/// Where one predicted patch covers several masked ones, the share of it that is removed is its weight.
+///
+/// # Shapes
+/// `pred` and `target` `[batch, predicted patches, pixels]`; `mask` `[batch, patches]` on `grid`, 1 is removed;
+/// `coarsening` is the side of a predicted patch in patches. The result is a scalar.
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn masked_pixel_loss(
+    pred: &Tensor,
+    target: &Tensor,
+    mask: &Tensor,
+    grid: PatchGrid,
+    coarsening: usize,
+) -> Result<Tensor> {
+    let weight = coarsen(mask, grid, coarsening)?;
+    let error = (pred - target)?.sqr()?.mean(D::Minus1)?;
+    Ok(((error * &weight)?.sum_all()? / weight.sum_all()?)?)
+}
+
+/// Averages a mask `[batch, patches]` over squares of `factor` x `factor` patches.
+fn coarsen(mask: &Tensor, grid: PatchGrid, factor: usize) -> Result<Tensor> {
+    if factor == 1 {
+        return Ok(mask.clone());
+    }
+    let batch = mask.dim(0)?;
+    let (rows, cols) = (grid.rows() / factor, grid.cols() / factor);
+    Ok(mask
+        .reshape((batch, rows, factor, cols, factor))?
+        .mean(4)?
+        .mean(2)?
+        .reshape((batch, rows * cols))?)
+}

@@ -1,0 +1,58 @@
+use candle_core::Tensor;
+use longmae_ops::{Init, Params, gather_tokens, linear};
+
+use crate::patchify::{check_images, patchify};
+use crate::{Error, PatchGrid, Result, Tokenizer};
+
+/// The learned linear patch embedding, kept in a checkpoint as the convolution it equals:
+/// `proj.weight` `[dim, channels, patch, patch]`, `proj.bias` `[dim]`.
+///
+/// Only the patches that are asked for are embedded, so a masked sequence costs its visible part.
+#[derive(Debug, Clone)]
+pub struct PatchEmbed {
+    grid: PatchGrid,
+    channels: usize,
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl PatchEmbed {
+    /// Defines the embedding's parameters, Xavier uniform as a linear layer (arXiv 2111.06377, A.1).
+    ///
+    /// # Errors
+    /// When a parameter's name is taken.
+    pub fn new(grid: PatchGrid, channels: usize, dim: usize, params: &Params) -> Result<Self> {
+        let p = grid.patch();
+        let params = params.pp("proj");
+        let init = Init::XavierUniform { fan_in: channels * p * p, fan_out: dim };
+        Ok(Self {
+            grid,
+            channels,
+            weight: params.weight("weight", (dim, channels, p, p), init)?,
+            bias: params.weight("bias", dim, Init::Zeros)?,
+        })
+    }
+}
+
+impl Tokenizer for PatchEmbed {
+    fn tokens(&self, images: &Tensor, positions: Option<&Tensor>) -> Result<Tensor> {
+        let (_, channels) = check_images(images, self.grid)?;
+        if channels != self.channels {
+            return Err(Error::ImageShape {
+                found: images.dims().to_vec(),
+                expected: format!("{} channels", self.channels),
+            });
+        }
+        let mut patches = patchify(images, self.grid)?;
+        if let Some(ids) = positions {
+            patches = gather_tokens(&patches, ids)?;
+        }
+        // From the convolution's (channel, row, column) to the patch vector's (row, column, channel).
+        let weight = self.weight.permute((0, 2, 3, 1))?.flatten_from(1)?;
+        Ok(linear(&patches, &weight, Some(&self.bias))?)
+    }
+
+    fn width(&self) -> usize {
+        self.bias.elem_count()
+    }
+}

@@ -1,0 +1,243 @@
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use candle_core::{Tensor, Var};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::BoxError;
+use crate::tensors::{load_tensors, save_tensors};
+use crate::{Error, Result};
+
+const FORMAT: u32 = 1;
+const MODEL: &str = "model.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "state.json";
+
+/// What a checkpoint holds beside tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunState {
+    /// Optimiser steps done; skipped ones count.
+    pub step: u64,
+    /// Updates that the optimiser did.
+    pub updates: u64,
+    /// Mean loss of the last step.
+    pub loss: Option<f64>,
+    /// Seconds of training so far.
+    pub seconds: f64,
+    /// The resolved recipe, as the caller writes it.
+    pub recipe: String,
+    /// State of loaders and the like, by name.
+    pub states: BTreeMap<String, serde_json::Value>,
+}
+
+/// `state.json`: the state, and what vouches for the files beside it.
+#[derive(Debug, Serialize, Deserialize)]
+struct StateFile {
+    format: u32,
+    code_version: String,
+    #[serde(flatten)]
+    state: RunState,
+    /// SHA-256 of the other files, by name.
+    sha256: BTreeMap<String, String>,
+}
+
+/// The checkpoints of a run: `step-00001200/{model,optimizer}.safetensors + state.json`.
+#[derive(Debug, Clone)]
+pub struct Checkpoints {
+    folder: PathBuf,
+}
+
+impl Checkpoints {
+    /// The checkpoints below `folder`, which need not exist yet.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// Steps of the checkpoints there are, oldest first.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn steps(&self) -> Result<Vec<u64>> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(Error::io("reading", &self.folder))?,
+        };
+        let mut steps = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(Error::io("reading", &self.folder))?.file_name();
+            let digits = name.to_str().and_then(|name| name.strip_prefix("step-"));
+            steps.extend(digits.and_then(|digits| digits.parse::<u64>().ok()));
+        }
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    /// Folder of the checkpoint after `step` steps.
+    pub fn path(&self, step: u64) -> PathBuf {
+        self.folder.join(format!("step-{step:08}"))
+    }
+
+    /// Writes a checkpoint: first into a temporary folder, flushed to the disk, which is then renamed.
+    ///
+    /// # Errors
+    /// When a file cannot be written; earlier checkpoints are untouched.
+    pub fn save(
+        &self,
+        state: &RunState,
+        optimizer: &[(String, Var)],
+        model: impl FnOnce(&Path) -> std::result::Result<(), BoxError>,
+    ) -> Result<PathBuf> {
+        let target = self.path(state.step);
+        let temporary = self.folder.join(format!(".tmp-step-{:08}", state.step));
+        let written = write_files(&temporary, state, optimizer, model)
+            .and_then(|()| replace(&temporary, &target))
+            .and_then(|()| sync(&self.folder));
+        if written.is_err() {
+            // Best effort: what counts is the error of the write itself.
+            let _ = fs::remove_dir_all(&temporary);
+        }
+        written.map(|()| target)
+    }
+
+    /// The newest checkpoint whose checksums hold. One that does not verify is passed over with a warning.
+    ///
+    /// # Errors
+    /// When there are checkpoints and none of them verifies, or the folder cannot be read.
+    pub fn latest(&self) -> Result<Option<Checkpoint>> {
+        let steps = self.steps()?;
+        for step in steps.iter().rev() {
+            match Checkpoint::open(&self.path(*step)) {
+                Ok(checkpoint) => return Ok(Some(checkpoint)),
+                Err(error) => tracing::warn!("{error}; trying the one before it"),
+            }
+        }
+        if steps.is_empty() { Ok(None) } else { Err(Error::NoCheckpoint(self.folder.clone())) }
+    }
+
+    /// Deletes all but the newest `keep` checkpoints.
+    ///
+    /// # Errors
+    /// When a folder cannot be deleted.
+    pub fn prune(&self, keep: usize) -> Result<()> {
+        let steps = self.steps()?;
+        for step in steps.iter().rev().skip(keep.max(1)) {
+            let path = self.path(*step);
+            fs::remove_dir_all(&path).map_err(Error::io("deleting", &path))?;
+        }
+        Ok(())
+    }
+}
+
+/// A checkpoint whose files were found whole.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    path: PathBuf,
+    state: RunState,
+}
+
+impl Checkpoint {
+    /// Opens a checkpoint's folder and checks that its files are the ones that were written.
+    ///
+    /// # Errors
+    /// When a file is missing, cut or changed, or a newer version wrote it.
+    pub fn open(path: &Path) -> Result<Self> {
+        let bad = |problem: String| Error::BadCheckpoint { path: path.to_owned(), problem };
+        let text = fs::read(path.join(STATE)).map_err(|e| bad(format!("{STATE}: {e}")))?;
+        let file: StateFile = serde_json::from_slice(&text)
+            .map_err(|e| bad(format!("{STATE} is not a checkpoint's state: {e}")))?;
+        if file.format != FORMAT {
+            return Err(bad(format!("format {}, this program reads {FORMAT}", file.format)));
+        }
+        for name in [MODEL, OPTIMIZER] {
+            let found = sha256(&path.join(name)).map_err(|e| bad(e.to_string()))?;
+            if file.sha256.get(name) != Some(&found) {
+                return Err(bad(format!("{name} is not what was saved (its checksum differs)")));
+            }
+        }
+        Ok(Self { path: path.to_owned(), state: file.state })
+    }
+
+    /// The state beside the tensors.
+    pub fn state(&self) -> &RunState {
+        &self.state
+    }
+
+    /// The checkpoint's folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The model's file.
+    pub fn model_path(&self) -> PathBuf {
+        self.path.join(MODEL)
+    }
+
+    /// The optimiser's tensors by name.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn optimizer(&self) -> Result<BTreeMap<String, Tensor>> {
+        load_tensors(&self.path.join(OPTIMIZER))
+    }
+}
+
+fn write_files(
+    folder: &Path,
+    state: &RunState,
+    optimizer: &[(String, Var)],
+    model: impl FnOnce(&Path) -> std::result::Result<(), BoxError>,
+) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(Error::io("deleting", folder))?;
+    }
+    fs::create_dir_all(folder).map_err(Error::io("creating", folder))?;
+    model(&folder.join(MODEL)).map_err(|source| Error::Task { step: state.step, source })?;
+    save_tensors(&folder.join(OPTIMIZER), optimizer)?;
+    let sha256 = [MODEL, OPTIMIZER]
+        .into_iter()
+        .map(|name| Ok((name.to_owned(), sha256(&folder.join(name))?)))
+        .collect::<Result<_>>()?;
+    let file = StateFile {
+        format: FORMAT,
+        code_version: env!("CARGO_PKG_VERSION").to_owned(),
+        state: state.clone(),
+        sha256,
+    };
+    let path = folder.join(STATE);
+    let text = serde_json::to_vec_pretty(&file)
+        .map_err(|e| Error::io("writing", &path)(std::io::Error::other(e)))?;
+    File::create(&path)
+        .and_then(|mut out| out.write_all(&text).and_then(|()| out.sync_all()))
+        .map_err(Error::io("writing", &path))?;
+    sync(folder)
+}
+
+/// Puts a finished folder in its place; one of the same step that is there gives way.
+fn replace(temporary: &Path, target: &Path) -> Result<()> {
+    if target.exists() {
+        fs::remove_dir_all(target).map_err(Error::io("replacing", target))?;
+    }
+    fs::rename(temporary, target).map_err(Error::io("creating", target))
+}
+
+/// Makes a folder's entries durable.
+fn sync(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|dir| dir.sync_all()).map_err(Error::io("flushing", folder))
+}
+
+fn sha256(path: &Path) -> Result<String> {
+    let mut hasher = Sha256::new();
+    let mut file = File::open(path).map_err(Error::io("reading", path))?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = file.read(&mut buffer).map_err(Error::io("reading", path))?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&buffer[..read]);
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}

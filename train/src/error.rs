@@ -1,0 +1,93 @@
+use std::path::PathBuf;
+
+/// An error from what the engine was given: a task, a loader, an observer.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What can go wrong while training.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of the run could not be read or written.
+    #[error("{action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, such as "writing".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A checkpoint that is not whole.
+    #[error("checkpoint {}: {problem}", path.display())]
+    BadCheckpoint {
+        /// The checkpoint's folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A folder without any checkpoint that verifies.
+    #[error("no usable checkpoint in {}", .0.display())]
+    NoCheckpoint(PathBuf),
+    /// State that does not fit the task.
+    #[error("{what} does not fit this model: {problem}")]
+    Mismatch {
+        /// Which state.
+        what: &'static str,
+        /// Names and shapes that differ.
+        problem: String,
+    },
+    /// A parameter that is listed twice.
+    #[error("parameter `{0}` is listed twice")]
+    DuplicateParameter(String),
+    /// The loss or its gradient stayed non-finite.
+    #[error(
+        "loss or gradient was not finite in {steps} steps in a row, last at step {step} (samples: {samples}); \
+         the weights are those of the last good step. A lower learning rate or --clip-grad may help"
+    )]
+    NotFinite {
+        /// Skipped steps in a row.
+        steps: usize,
+        /// The last of them.
+        step: u64,
+        /// Samples of the last skipped step.
+        samples: String,
+    },
+    /// The loader ended before the run did.
+    #[error("data ended at step {step} of {total}")]
+    DataEnded {
+        /// Steps done.
+        step: u64,
+        /// Steps planned.
+        total: u64,
+    },
+    /// The task failed.
+    #[error("step {step}: {source}")]
+    Task {
+        /// The step.
+        step: u64,
+        /// Why.
+        source: BoxError,
+    },
+    /// The loader failed.
+    #[error(transparent)]
+    Data(BoxError),
+    /// An observer failed.
+    #[error(transparent)]
+    Observer(BoxError),
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// Wraps an input/output error with what was tried where; for `map_err`.
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// The result of this crate's functions.
+pub type Result<T> = std::result::Result<T, Error>;

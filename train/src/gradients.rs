@@ -1,0 +1,61 @@
+use candle_core::Tensor;
+use candle_core::backprop::GradStore;
+
+use crate::{NamedParam, Result};
+
+/// The gradients of one optimiser step, in the order of the parameters: the sum over its micro-batches.
+#[derive(Debug, Clone)]
+pub struct Gradients(Vec<Option<Tensor>>);
+
+impl Gradients {
+    /// No gradient yet, for this many parameters.
+    pub fn empty(parameters: usize) -> Self {
+        Self(vec![None; parameters])
+    }
+
+    /// Adds what a backward pass gave.
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    pub fn accumulate(&mut self, parameters: &[NamedParam], store: &GradStore) -> Result<()> {
+        for (sum, param) in self.0.iter_mut().zip(parameters) {
+            let Some(gradient) = store.get(&param.var) else { continue };
+            *sum = Some(match sum.take() {
+                Some(sum) => (sum + gradient)?,
+                None => gradient.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The gradient of each parameter; none where a parameter had no part in the loss.
+    pub fn as_slice(&self) -> &[Option<Tensor>] {
+        &self.0
+    }
+
+    /// The L2 norm over all gradients together.
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    pub fn norm(&self) -> Result<f64> {
+        let mut squares = 0.0;
+        for gradient in self.0.iter().flatten() {
+            squares += f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?);
+        }
+        Ok(squares.sqrt())
+    }
+
+    /// Scales all gradients so that a norm of `norm` becomes at most `max`, as `clip_grad_norm_`.
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    pub fn clip(&mut self, norm: f64, max: f64) -> Result<()> {
+        let scale = max / (norm + 1e-6);
+        if scale < 1.0 {
+            for gradient in self.0.iter_mut().flatten() {
+                *gradient = (&*gradient * scale)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,58 @@
+//! Named tensors in safetensors files.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::path::Path;
+
+use candle_core::{Device, Tensor, Var};
+
+use crate::{Error, Result};
+
+/// Writes variables under their names and waits until they are on the disk.
+pub(crate) fn save_tensors(path: &Path, vars: &[(String, Var)]) -> Result<()> {
+    let tensors: HashMap<&str, Tensor> =
+        vars.iter().map(|(name, var)| (name.as_str(), var.as_detached_tensor())).collect();
+    candle_core::safetensors::save(&tensors, path)?;
+    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("writing", path))
+}
+
+/// Reads all tensors of a file.
+pub(crate) fn load_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    Ok(candle_core::safetensors::load(path, &Device::Cpu)?.into_iter().collect())
+}
+
+/// Sets every variable from the tensor of its name; all or nothing.
+pub(crate) fn set_all(
+    what: &'static str,
+    vars: &[(String, Var)],
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<()> {
+    let mut problems = Vec::new();
+    for (name, var) in vars {
+        match tensors.get(name) {
+            None => problems.push(format!("`{name}` is missing")),
+            Some(t) if t.shape() != var.shape() => problems.push(format!(
+                "`{name}` has shape {:?}, expected {:?}",
+                t.dims(),
+                var.dims()
+            )),
+            Some(_) => {}
+        }
+    }
+    let known: BTreeSet<&String> = vars.iter().map(|(name, _)| name).collect();
+    let extra = tensors.keys().filter(|name| !known.contains(name));
+    problems.extend(extra.map(|name| format!("`{name}` is unexpected")));
+    if !problems.is_empty() {
+        let more = problems.len().saturating_sub(6);
+        problems.truncate(6);
+        let mut problem = problems.join("; ");
+        if more > 0 {
+            problem.push_str(&format!("; and {more} more"));
+        }
+        return Err(Error::Mismatch { what, problem });
+    }
+    for (name, var) in vars {
+        var.set(&tensors[name].to_dtype(var.dtype())?.to_device(var.device())?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,106 @@
+use candle_core::{IndexOp, Tensor};
+use longmae_ops::{Init, Params};
+use longmae_patching::{PatchEmbed, PatchGrid, Tokenizer, sincos_positions};
+
+use crate::{Backbone, Block, DropPath, Norm, Result, VitConfig};
+
+/// A plain Vision Transformer that can be shown a part of its tokens: MAE's encoder.
+///
+/// Its parameters have MAE's names: `cls_token`, `pos_embed` (fixed), `patch_embed.proj`, `blocks.N`, `norm`.
+#[derive(Debug, Clone)]
+pub struct Vit {
+    config: VitConfig,
+    patch_embed: PatchEmbed,
+    cls_token: Tensor,
+    pos_embed: Tensor,
+    blocks: Vec<Block>,
+    norm: Norm,
+}
+
+impl Vit {
+    /// Defines the encoder's parameters.
+    ///
+    /// # Errors
+    /// When the sizes make no transformer or a parameter's name is taken.
+    pub fn new(config: VitConfig, params: &Params) -> Result<Self> {
+        let VitConfig { grid, channels, tower } = config;
+        tower.check()?;
+        let positions = sincos_positions(tower.dim, grid, &params.device())?;
+        Ok(Self {
+            config,
+            cls_token: params.weight("cls_token", (1, 1, tower.dim), Init::Normal { std: 0.02 })?,
+            pos_embed: params.fixed("pos_embed", &positions)?,
+            patch_embed: PatchEmbed::new(grid, channels, tower.dim, &params.pp("patch_embed"))?,
+            blocks: Block::tower(&tower, &params.pp("blocks"))?,
+            norm: Norm::new(tower.dim, tower.layer_norm_eps, &params.pp("norm"))?,
+        })
+    }
+
+    /// The configuration it was built from.
+    pub fn config(&self) -> &VitConfig {
+        &self.config
+    }
+
+    /// Encodes the patches `visible` `[batch, kept]` (u32) of `images` `[batch, channels, height, width]`, or
+    /// all of them, to `[batch, 1 + kept, dim]`, class token first, after the final norm.
+    ///
+    /// # Errors
+    /// When images, positions or drop path do not fit the model.
+    pub fn encode(
+        &self,
+        images: &Tensor,
+        visible: Option<&Tensor>,
+        drop: Option<&DropPath>,
+    ) -> Result<Tensor> {
+        let patches = self.patch_embed.tokens(images, visible)?;
+        let (batch, kept, dim) = patches.dims3()?;
+        let positions = self.pos_embed.i((.., 1..))?;
+        let positions = match visible {
+            Some(ids) => positions
+                .squeeze(0)?
+                .index_select(&ids.flatten_all()?, 0)?
+                .reshape((batch, kept, dim))?,
+            None => positions,
+        };
+        let class =
+            (&self.cls_token + self.pos_embed.i((.., ..1))?)?.broadcast_as((batch, 1, dim))?;
+        let mut x = Tensor::cat(&[&class, &patches.broadcast_add(&positions)?], 1)?;
+        for (i, block) in self.blocks.iter().enumerate() {
+            x = block.forward(&x, drop.map(|drop| (drop, i)))?;
+        }
+        self.norm.forward(&x)
+    }
+}
+
+impl Backbone for Vit {
+    fn features(&self, images: &Tensor) -> Result<Tensor> {
+        self.encode(images, None, None)
+    }
+
+    fn grid(&self) -> PatchGrid {
+        self.config.grid
+    }
+
+    fn dim(&self) -> usize {
+        self.config.tower.dim
+    }
+
+    fn layers(&self) -> usize {
+        self.config.tower.depth + 2
+    }
+
+    fn layer_id(&self, name: &str) -> usize {
+        let block = name
+            .strip_prefix("blocks.")
+            .and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+        match block {
+            Some(block) if block < self.config.tower.depth => block + 1,
+            _ if ["cls_token", "pos_embed"].contains(&name) || name.starts_with("patch_embed") => 0,
+            _ => self.layers() - 1,
+        }
+    }
+
+    fn no_weight_decay(&self) -> &'static [&'static str] {
+        &["cls_token", "pos_embed"]
+    }
+}

@@ -1,0 +1,7 @@
+//! Checkpoints through the public API, as one test binary.
+
+mod common;
+mod foreign;
+mod malformed;
+mod round_trip;
+mod strictness;
