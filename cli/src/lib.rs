@@ -1,2 +1,73 @@
+//! The command line of longmae: `mae-pretrain` and `longmae`. The programs are thin; this library turns what was typed
+//! into what is meant, once, and into calls of the other crates.
 #![deny(missing_docs)]
-#![doc = include_str!("../README.md")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the binaries own the terminal")]
+
+mod batching;
+mod choice;
+mod exit;
+mod flags;
+mod image_size;
+mod pretrain;
+mod recipe;
+mod recipes;
+mod settings;
+mod terminal;
+mod version;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Pre-train a Vision Transformer as a masked autoencoder on long token sequences.
+///
+/// Without arguments it trains the demo recipe on a dozen built-in photographs for about a minute.
+#[derive(Parser)]
+#[command(name = "mae-pretrain", version = version::text(), max_term_width = 100)]
+struct MaePretrain {
+    #[command(flatten)]
+    args: pretrain::Args,
+}
+
+/// Masked autoencoders on long token sequences: pre-training, and what goes with it.
+#[derive(Parser)]
+#[command(name = "longmae", version = version::text(), max_term_width = 100)]
+struct Longmae {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Pre-train a masked autoencoder (the same as `mae-pretrain`).
+    Pretrain(Box<pretrain::Args>),
+    /// List the built-in recipes, or show one.
+    Recipes(recipes::Args),
+}
+
+/// Runs `mae-pretrain` with these arguments, the program's name first.
+pub fn mae_pretrain(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match MaePretrain::try_parse_from(args) {
+        Ok(program) => exit::code(pretrain::run(program.args, "mae-pretrain")),
+        Err(error) => usage(&error),
+    }
+}
+
+/// Runs `longmae` with these arguments, the program's name first.
+pub fn longmae(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match Longmae::try_parse_from(args) {
+        Ok(Longmae { command: Command::Pretrain(args) }) => {
+            exit::code(pretrain::run(*args, "longmae pretrain"))
+        }
+        Ok(Longmae { command: Command::Recipes(args) }) => exit::code(recipes::run(&args)),
+        Err(error) => usage(&error),
+    }
+}
+
+/// Prints clap's answer: help and version are no errors.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nothing is left to do when the terminal is gone.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
+}

@@ -70,7 +70,9 @@ pub enum Error {
         expected: usize,
     },
     /// An image's sizes and its samples do not fit together.
-    #[error("an image of {height} x {width} pixels and {channels} channels cannot have {samples} samples")]
+    #[error(
+        "an image of {height} x {width} pixels and {channels} channels cannot have {samples} samples"
+    )]
     Shape {
         /// Rows.
         height: usize,

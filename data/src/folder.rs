@@ -36,12 +36,17 @@ impl ImageFolder {
         match std::fs::metadata(&root) {
             Ok(meta) if meta.is_dir() => {}
             Ok(_) => return Err(Error::NotAFolder(root)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::NoSuchFolder(root)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::NoSuchFolder(root));
+            }
             Err(source) => return Err(Error::Io { path: root, source }),
         }
         let images = images_below(&root)?;
         if images.is_empty() {
-            return Err(Error::NoImages { path: root, extensions: EXTENSIONS.map(|e| format!(".{e}")).join(" ") });
+            return Err(Error::NoImages {
+                path: root,
+                extensions: EXTENSIONS.map(|e| format!(".{e}")).join(" "),
+            });
         }
         let (classes, files) = with_targets(&root, images);
         Ok(Self { root, options, classes, files })
@@ -86,13 +91,17 @@ fn images_below(root: &Path) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
     for entry in WalkDir::new(root).follow_links(true).into_iter().filter_entry(visible) {
         match entry {
-            Ok(entry) if entry.file_type().is_file() && is_image(entry.path()) => images.push(entry.into_path()),
+            Ok(entry) if entry.file_type().is_file() && is_image(entry.path()) => {
+                images.push(entry.into_path())
+            }
             Ok(_) => {}
             // A link back to a folder that contains it: what is below has been listed already.
             Err(e) if e.loop_ancestor().is_some() => {}
             Err(e) => match e.path() {
                 // A link to nowhere: as an image, it is a sample that cannot be read; else it is nothing.
-                Some(path) if path.is_symlink() => images.extend(is_image(path).then(|| path.to_path_buf())),
+                Some(path) if path.is_symlink() => {
+                    images.extend(is_image(path).then(|| path.to_path_buf()))
+                }
                 path => {
                     let path = path.unwrap_or(root).to_path_buf();
                     return Err(Error::Io { path, source: e.into() });
@@ -113,14 +122,16 @@ fn order_key(path: &Path) -> (&[u8], &[u8]) {
 
 /// The classes, and each file with its own, ordered by class.
 fn with_targets(root: &Path, images: Vec<PathBuf>) -> (Vec<String>, Vec<(PathBuf, Target)>) {
-    let Some(names) = images.iter().map(|path| class_name(root, path)).collect::<Option<Vec<_>>>() else {
+    let Some(names) = images.iter().map(|path| class_name(root, path)).collect::<Option<Vec<_>>>()
+    else {
         return (Vec::new(), images.into_iter().map(|path| (path, Target::None)).collect());
     };
     let mut classes = names.clone();
     classes.sort_unstable();
     classes.dedup();
     let index = |name| classes.partition_point(|class| class < name);
-    let mut files: Vec<_> = images.into_iter().zip(&names).map(|(path, name)| (index(name), path)).collect();
+    let mut files: Vec<_> =
+        images.into_iter().zip(&names).map(|(path, name)| (index(name), path)).collect();
     files.sort_by_key(|(class, _)| *class);
     let files = files.into_iter().map(|(class, path)| (path, Target::Class(class))).collect();
     (classes, files)
@@ -138,7 +149,7 @@ fn is_hidden(name: &OsStr) -> bool {
 }
 
 fn is_image(path: &Path) -> bool {
-    path.extension()
-        .and_then(OsStr::to_str)
-        .is_some_and(|extension| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension)))
+    path.extension().and_then(OsStr::to_str).is_some_and(|extension| {
+        EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
+    })
 }

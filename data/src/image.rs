@@ -52,7 +52,8 @@ impl Image {
 
     /// The fields are public, so whoever indexes by them asks first.
     pub(crate) fn check(&self) -> Result<()> {
-        let expected = self.width.checked_mul(self.height).and_then(|n| n.checked_mul(self.channels));
+        let expected =
+            self.width.checked_mul(self.height).and_then(|n| n.checked_mul(self.channels));
         match expected {
             Some(n) if n > 0 && n == self.pixels.len() => Ok(()),
             _ => Err(Error::Shape {

@@ -22,4 +22,6 @@ pub use loader::{CorruptSample, Item, Loader, LoaderConfig, LoaderState, MaxCorr
 pub use source::{Sample, Source, Target};
 pub use subset::{Subset, split};
 pub use synthetic::Synthetic;
-pub use transform::{EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Normalize, Size, TrainTransform, Transform};
+pub use transform::{
+    EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Normalize, Size, TrainTransform, Transform,
+};

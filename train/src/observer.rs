@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use crate::error::BoxError;
-use crate::metrics::StepRecord;
+use crate::metrics::{EvalRecord, StepRecord};
 use crate::trainer::Progress;
 
 /// What the engine calls while it trains, without knowing what it is: a progress bar, validation, pictures.
@@ -14,12 +14,12 @@ pub trait Observer<T> {
         Ok(())
     }
 
-    /// After the last step of each epoch, and of the run.
+    /// After the last step of each epoch, and of the run. What was evaluated goes into the metrics.
     ///
     /// # Errors
     /// Any error ends the run.
-    fn epoch(&mut self, _task: &T, _progress: &Progress) -> Result<(), BoxError> {
-        Ok(())
+    fn epoch(&mut self, _task: &T, _progress: &Progress) -> Result<Vec<EvalRecord>, BoxError> {
+        Ok(Vec::new())
     }
 
     /// After a checkpoint was written.

@@ -145,7 +145,9 @@ impl<T: Task> Trainer<T> {
             observer.step(&self.task, &record).map_err(Error::Observer)?;
             let last = self.step == self.config.total_steps;
             if last || self.step.is_multiple_of(self.config.steps_per_epoch) {
-                observer.epoch(&self.task, &self.progress()).map_err(Error::Observer)?;
+                let evaluated =
+                    observer.epoch(&self.task, &self.progress()).map_err(Error::Observer)?;
+                evaluated.iter().try_for_each(|record| metrics.write(record))?;
             }
             if !last && self.save_due() {
                 self.save(batches, observer)?;

@@ -64,14 +64,17 @@ impl Bitmap {
         }
         Ok(match self.samples {
             Samples::U8(samples) => Pixels::U8(samples),
-            Samples::U16(samples) => Pixels::F32(samples.iter().map(|&v| f32::from(v) / 65535.0).collect()),
+            Samples::U16(samples) => {
+                Pixels::F32(samples.iter().map(|&v| f32::from(v) / 65535.0).collect())
+            }
             Samples::F32(samples) => Pixels::F32(samples),
         })
     }
 
     /// Pillow's `convert('RGB')`.
     fn into_rgb(self) -> Result<Pixels> {
-        if matches!((self.colour, &self.samples), (Colour::Rgb | Colour::Bands(3), Samples::F32(_))) {
+        if matches!((self.colour, &self.samples), (Colour::Rgb | Colour::Bands(3), Samples::F32(_)))
+        {
             // Pillow does not read these; losing their precision would help nobody.
             return self.into_bands(3);
         }
@@ -93,17 +96,19 @@ impl Bitmap {
     fn into_grey(self) -> Result<Pixels> {
         match (self.colour, &self.samples) {
             (Colour::Grey | Colour::Bands(1), _) => self.into_bands(1),
-            (Colour::GreyAlpha, Samples::U16(samples)) => {
-                Ok(Pixels::F32(samples.chunks_exact(2).map(|p| f32::from(p[0]) / 65535.0).collect()))
-            }
+            (Colour::GreyAlpha, Samples::U16(samples)) => Ok(Pixels::F32(
+                samples.chunks_exact(2).map(|p| f32::from(p[0]) / 65535.0).collect(),
+            )),
             (Colour::GreyAlpha, Samples::F32(samples)) => {
                 Ok(Pixels::F32(samples.chunks_exact(2).map(|p| p[0]).collect()))
             }
             _ => match self.into_rgb()? {
                 Pixels::U8(rgb) => Ok(Pixels::U8(rgb.chunks_exact(3).map(luma).collect())),
-                Pixels::F32(rgb) => {
-                    Ok(Pixels::F32(rgb.chunks_exact(3).map(|p| 0.299 * p[0] + 0.587 * p[1] + 0.114 * p[2]).collect()))
-                }
+                Pixels::F32(rgb) => Ok(Pixels::F32(
+                    rgb.chunks_exact(3)
+                        .map(|p| 0.299 * p[0] + 0.587 * p[1] + 0.114 * p[2])
+                        .collect(),
+                )),
             },
         }
     }
@@ -116,11 +121,16 @@ impl Bitmap {
                 samples.iter().map(|&v| v.min(255) as u8).collect()
             }
             Samples::U16(samples) => samples.iter().map(|&v| (v >> 8) as u8).collect(),
-            Samples::F32(samples) if self.colour == Colour::Grey => samples.iter().map(|&v| v as u8).collect(),
+            Samples::F32(samples) if self.colour == Colour::Grey => {
+                samples.iter().map(|&v| v as u8).collect()
+            }
             Samples::F32(_) => {
                 return Err(Error::Decode {
                     format: "TIFF",
-                    reason: format!("floating-point samples of colour {:?} cannot become 8-bit RGB", self.colour),
+                    reason: format!(
+                        "floating-point samples of colour {:?} cannot become 8-bit RGB",
+                        self.colour
+                    ),
                 });
             }
         })

@@ -14,7 +14,10 @@ const FORMAT: &str = "JPEG";
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Bitmap> {
     // Cameras and editors leave oddities in headers that no decoder minds: strictness starts with the pixels.
-    let lenient = DecoderOptions::default().set_max_width(65_535).set_max_height(65_535).set_strict_mode(false);
+    let lenient = DecoderOptions::default()
+        .set_max_width(65_535)
+        .set_max_height(65_535)
+        .set_strict_mode(false);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), lenient);
     decoder.decode_headers().map_err(|e| failure(bytes, &e))?;
     let (width, height) = decoder.dimensions().ok_or_else(|| error("it has no size"))?;

@@ -28,7 +28,11 @@ fn limits(options: &DecodeOptions) -> Limits {
     limits
 }
 
-fn read(mut decoder: impl ImageDecoder, format: &'static str, options: &DecodeOptions) -> Result<Bitmap> {
+fn read(
+    mut decoder: impl ImageDecoder,
+    format: &'static str,
+    options: &DecodeOptions,
+) -> Result<Bitmap> {
     let (width, height) = decoder.dimensions();
     let (width, height) = (width as usize, height as usize);
     check_size(width, height, options)?;
@@ -38,7 +42,12 @@ fn read(mut decoder: impl ImageDecoder, format: &'static str, options: &DecodeOp
         ColorType::La8 | ColorType::La16 => Colour::GreyAlpha,
         ColorType::Rgb8 | ColorType::Rgb16 => Colour::Rgb,
         ColorType::Rgba8 | ColorType::Rgba16 => Colour::Rgba,
-        other => return Err(Error::Decode { format, reason: format!("colour type {other:?} is not supported") }),
+        other => {
+            return Err(Error::Decode {
+                format,
+                reason: format!("colour type {other:?} is not supported"),
+            });
+        }
     };
     let samples = match DynamicImage::from_decoder(decoder).map_err(|e| failure(format, e))? {
         DynamicImage::ImageLuma16(image) => Samples::U16(image.into_raw()),
@@ -52,9 +61,12 @@ fn read(mut decoder: impl ImageDecoder, format: &'static str, options: &DecodeOp
 
 fn failure(format: &'static str, e: ImageError) -> Error {
     match e {
-        ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Error::Truncated { format },
+        ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Error::Truncated { format }
+        }
         ImageError::Decoding(e) => {
-            let reason = std::error::Error::source(&e).map_or_else(|| e.to_string(), |inner| inner.to_string());
+            let reason = std::error::Error::source(&e)
+                .map_or_else(|| e.to_string(), |inner| inner.to_string());
             Error::Decode { format, reason }
         }
         e => Error::Decode { format, reason: e.to_string() },

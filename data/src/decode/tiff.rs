@@ -22,10 +22,13 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Bitmap> {
     let (width, height) = (width as usize, height as usize);
     check_size(width, height, options)?;
     let orientation = decoder.find_tag_unsigned(Tag::Orientation).map_err(failure)?;
-    let orientation = orientation.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms);
+    let orientation =
+        orientation.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms);
 
     let (colour, samples) = match photometric(&mut decoder)? {
-        Some(PhotometricInterpretation::RGBPalette) => palette_image(bytes, &mut decoder, options, width)?,
+        Some(PhotometricInterpretation::RGBPalette) => {
+            palette_image(bytes, &mut decoder, options, width)?
+        }
         _ => {
             let (stored, samples) = read(&mut decoder, width)?;
             named(&mut decoder, stored, samples)?
@@ -43,7 +46,8 @@ fn open<'a>(bytes: Cow<'a, [u8]>, options: &DecodeOptions) -> Result<Reader<'a>>
 }
 
 fn photometric(decoder: &mut Reader<'_>) -> Result<Option<PhotometricInterpretation>> {
-    let value = decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation).map_err(failure)?;
+    let value =
+        decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation).map_err(failure)?;
     Ok(value.and_then(PhotometricInterpretation::from_u16))
 }
 
@@ -55,11 +59,13 @@ fn palette_image(
     width: usize,
 ) -> Result<(Colour, Samples)> {
     let map = decoder.get_tag_u16_vec(Tag::ColorMap).map_err(failure)?;
-    let grey = tiff_palette::as_grey(bytes).ok_or_else(|| error("palettes in BigTIFF are not supported".into()))?;
+    let grey = tiff_palette::as_grey(bytes)
+        .ok_or_else(|| error("palettes in BigTIFF are not supported".into()))?;
     match read(&mut open(Cow::Owned(grey), options)?, width)? {
-        (ColorType::Gray(bits @ 1..=8), Samples::U8(indices)) => {
-            Ok((Colour::Rgb, Samples::U8(tiff_palette::look_up(&indices, bits, &map).map_err(error)?)))
-        }
+        (ColorType::Gray(bits @ 1..=8), Samples::U8(indices)) => Ok((
+            Colour::Rgb,
+            Samples::U8(tiff_palette::look_up(&indices, bits, &map).map_err(error)?),
+        )),
         (stored, _) => Err(error(format!("a palette with {stored:?} is not supported"))),
     }
 }
@@ -74,15 +80,21 @@ fn read(decoder: &mut Reader<'_>, width: usize) -> Result<(ColorType, Samples)> 
     }
     let samples = match result {
         DecodingResult::U8(v) => match stored.bit_depth() {
-            bits @ 1..8 => Samples::U8(unpacked(&v, width * usize::from(stored.num_samples()), bits)),
+            bits @ 1..8 => {
+                Samples::U8(unpacked(&v, width * usize::from(stored.num_samples()), bits))
+            }
             _ => Samples::U8(interleaved(v, layout.planes)),
         },
         DecodingResult::U16(v) => Samples::U16(interleaved(v, layout.planes)),
         DecodingResult::F32(v) => Samples::F32(interleaved(v, layout.planes)),
-        DecodingResult::F64(v) => {
-            Samples::F32(interleaved(v, layout.planes).into_iter().map(|sample| sample as f32).collect())
+        DecodingResult::F64(v) => Samples::F32(
+            interleaved(v, layout.planes).into_iter().map(|sample| sample as f32).collect(),
+        ),
+        _ => {
+            return Err(error(format!(
+                "{stored:?} of signed, half or 32-bit integer samples is not supported"
+            )));
         }
-        _ => return Err(error(format!("{stored:?} of signed, half or 32-bit integer samples is not supported"))),
     };
     Ok((stored, samples))
 }
@@ -107,14 +119,25 @@ fn interleaved<T: Copy>(samples: Vec<T>, planes: usize) -> Vec<T> {
         return samples;
     }
     let pixels = samples.len() / planes;
-    (0..pixels).flat_map(|pixel| (0..planes).map(move |plane| plane * pixels + pixel)).map(|i| samples[i]).collect()
+    (0..pixels)
+        .flat_map(|pixel| (0..planes).map(move |plane| plane * pixels + pixel))
+        .map(|i| samples[i])
+        .collect()
 }
 
 /// What the bands mean, with the samples brought to the full range and to straight alpha.
-fn named(decoder: &mut Reader<'_>, stored: ColorType, samples: Samples) -> Result<(Colour, Samples)> {
-    let extra = decoder.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples).map_err(failure)?.unwrap_or_default();
+fn named(
+    decoder: &mut Reader<'_>,
+    stored: ColorType,
+    samples: Samples,
+) -> Result<(Colour, Samples)> {
+    let extra = decoder
+        .find_tag_unsigned_vec::<u16>(Tag::ExtraSamples)
+        .map_err(failure)?
+        .unwrap_or_default();
     let alpha = extra.first().and_then(|&value| ExtraSamples::from_u16(value));
-    let has_alpha = matches!(alpha, Some(ExtraSamples::AssociatedAlpha | ExtraSamples::UnassociatedAlpha));
+    let has_alpha =
+        matches!(alpha, Some(ExtraSamples::AssociatedAlpha | ExtraSamples::UnassociatedAlpha));
     Ok(match (stored, samples) {
         (ColorType::Gray(bits @ 1..8), Samples::U8(v)) => {
             let full = 255 / ((1_u16 << bits) - 1) as u8;
@@ -122,17 +145,22 @@ fn named(decoder: &mut Reader<'_>, stored: ColorType, samples: Samples) -> Resul
         }
         (ColorType::Gray(_), samples) => (Colour::Grey, samples),
         (ColorType::GrayA(_), samples) => (Colour::GreyAlpha, samples),
-        (ColorType::Multiband { num_samples: 2, .. }, samples) if has_alpha => (Colour::GreyAlpha, samples),
+        (ColorType::Multiband { num_samples: 2, .. }, samples) if has_alpha => {
+            (Colour::GreyAlpha, samples)
+        }
         (ColorType::RGB(_), samples) => (Colour::Rgb, samples),
         (ColorType::RGBA(_), Samples::U8(v)) if alpha == Some(ExtraSamples::AssociatedAlpha) => {
             (Colour::Rgba, Samples::U8(straight_alpha(v)))
         }
         (ColorType::RGBA(_), samples) => (Colour::Rgba, samples),
         (ColorType::CMYK(_), samples) => (Colour::Cmyk, samples),
-        (ColorType::YCbCr(8), Samples::U8(v)) => {
-            (Colour::Rgb, Samples::U8(v.chunks_exact(3).flat_map(|p| ycc_to_rgb([p[0], p[1], p[2]])).collect()))
+        (ColorType::YCbCr(8), Samples::U8(v)) => (
+            Colour::Rgb,
+            Samples::U8(v.chunks_exact(3).flat_map(|p| ycc_to_rgb([p[0], p[1], p[2]])).collect()),
+        ),
+        (ColorType::Multiband { num_samples, .. }, samples) => {
+            (Colour::Bands(usize::from(num_samples)), samples)
         }
-        (ColorType::Multiband { num_samples, .. }, samples) => (Colour::Bands(usize::from(num_samples)), samples),
         (other, _) => return Err(error(format!("{other:?} is not supported"))),
     })
 }
@@ -141,16 +169,18 @@ fn named(decoder: &mut Reader<'_>, stored: ColorType, samples: Samples) -> Resul
 fn straight_alpha(mut samples: Vec<u8>) -> Vec<u8> {
     for pixel in samples.chunks_exact_mut(4) {
         let alpha = u32::from(pixel[3]);
-        if alpha != 0 {
-            pixel[..3].iter_mut().for_each(|v| *v = (u32::from(*v) * 255 / alpha).min(255) as u8);
-        }
+        let straight =
+            |v: u8| (u32::from(v) * 255).checked_div(alpha).map_or(0, |v| v.min(255) as u8);
+        pixel[..3].iter_mut().for_each(|v| *v = straight(*v));
     }
     samples
 }
 
 fn failure(e: TiffError) -> Error {
     match e {
-        TiffError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Error::Truncated { format: FORMAT },
+        TiffError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Error::Truncated { format: FORMAT }
+        }
         e => error(e.to_string()),
     }
 }

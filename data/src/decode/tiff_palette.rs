@@ -31,9 +31,14 @@ pub(super) fn as_grey(bytes: &[u8]) -> Option<Vec<u8>> {
 pub(super) fn look_up(indices: &[u8], bits: u8, map: &[u16]) -> Result<Vec<u8>, String> {
     let colours = 1_usize << bits;
     if map.len() < 3 * colours {
-        return Err(format!("its palette has {} entries where {} are needed", map.len(), 3 * colours));
+        return Err(format!(
+            "its palette has {} entries where {} are needed",
+            map.len(),
+            3 * colours
+        ));
     }
     let high_byte = |at: usize| (map[at] >> 8) as u8;
-    let colour = |&index: &u8| [0, colours, 2 * colours].map(|band| high_byte(band + usize::from(index)));
+    let colour =
+        |&index: &u8| [0, colours, 2 * colours].map(|band| high_byte(band + usize::from(index)));
     Ok(indices.iter().flat_map(colour).collect())
 }

@@ -93,9 +93,11 @@ impl FromStr for MaxCorrupt {
     /// `10` or `1%`.
     fn from_str(text: &str) -> Result<Self> {
         let parsed = match text.strip_suffix('%') {
-            Some(percent) => {
-                percent.parse().ok().filter(|p| (0.0..=100.0).contains(p)).map(|p: f64| Self::Share(p / 100.0))
-            }
+            Some(percent) => percent
+                .parse()
+                .ok()
+                .filter(|p| (0.0..=100.0).contains(p))
+                .map(|p: f64| Self::Share(p / 100.0)),
             None => text.parse().ok().map(Self::Count),
         };
         parsed.ok_or_else(|| Error::Setting {

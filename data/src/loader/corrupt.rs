@@ -34,7 +34,11 @@ impl CorruptLog {
     pub fn record(&mut self, found: Vec<CorruptSample>) -> Result<()> {
         for sample in found {
             if self.known.insert(sample.id.clone()) {
-                tracing::warn!(id = sample.id, reason = sample.reason, "a corrupt sample is replaced by the next good one");
+                tracing::warn!(
+                    id = sample.id,
+                    reason = sample.reason,
+                    "a corrupt sample is replaced by the next good one"
+                );
                 self.samples.push(sample);
             }
         }
@@ -51,5 +55,10 @@ impl CorruptLog {
 
 /// The first few, in words.
 pub(super) fn examples(samples: &[CorruptSample]) -> String {
-    samples.iter().take(3).map(|s| format!("{} ({})", s.id, s.reason)).collect::<Vec<_>>().join(", ")
+    samples
+        .iter()
+        .take(3)
+        .map(|s| format!("{} ({})", s.id, s.reason))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -62,7 +62,10 @@ impl<B: Send + 'static> Loader<B> {
         config: LoaderConfig,
     ) -> Result<Self>
     where
-        C: Fn(Vec<Item>) -> Result<B, Box<dyn std::error::Error + Send + Sync>> + Send + Sync + 'static,
+        C: Fn(Vec<Item>) -> Result<B, Box<dyn std::error::Error + Send + Sync>>
+            + Send
+            + Sync
+            + 'static,
     {
         let plan = Plan::new(&config, source.len())?;
         let (jobs, todo) = unbounded();

@@ -39,13 +39,16 @@ impl Plan {
     pub fn new(config: &LoaderConfig, len: usize) -> Result<Self> {
         check(config)?;
         let (group, repeat) = (config.group, config.repeat);
-        let found = len.checked_mul(repeat).ok_or_else(|| setting("repeat", repeat, "a smaller number"))?;
+        let found =
+            len.checked_mul(repeat).ok_or_else(|| setting("repeat", repeat, "a smaller number"))?;
         let used = if config.drop_last { found - found % group } else { found };
         if used == 0 {
             return Err(Error::TooFewSamples { found, len, repeat, group });
         }
         let start = config.start;
-        if start.position > used as u64 || !(start.position as usize).is_multiple_of(config.batch_size) {
+        if start.position > used as u64
+            || !(start.position as usize).is_multiple_of(config.batch_size)
+        {
             let expected = format!(
                 "a multiple of the batch size {} up to the {used} samples of an epoch: were data or batch size changed?",
                 config.batch_size
@@ -130,7 +133,11 @@ fn check(config: &LoaderConfig) -> Result<()> {
         }
     }
     if !config.group.is_multiple_of(config.batch_size) {
-        return Err(setting("group", config.group, &format!("a multiple of the batch size {}", config.batch_size)));
+        return Err(setting(
+            "group",
+            config.group,
+            &format!("a multiple of the batch size {}", config.batch_size),
+        ));
     }
     Ok(())
 }

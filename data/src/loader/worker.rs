@@ -42,7 +42,8 @@ impl Item {
     }
 }
 
-type Collate<B> = dyn Fn(Vec<Item>) -> Result<B, Box<dyn std::error::Error + Send + Sync>> + Send + Sync;
+type Collate<B> =
+    dyn Fn(Vec<Item>) -> Result<B, Box<dyn std::error::Error + Send + Sync>> + Send + Sync;
 
 /// A batch, or why there is none, with the corrupt samples met on the way.
 pub(super) struct Built<B> {
@@ -101,7 +102,12 @@ impl<B> Worker<B> {
         Some((self.collate)(items).map_err(Error::Collate))
     }
 
-    fn item(&self, job: &Job, position: usize, corrupt: &mut Vec<CorruptSample>) -> Option<Result<Item>> {
+    fn item(
+        &self,
+        job: &Job,
+        position: usize,
+        corrupt: &mut Vec<CorruptSample>,
+    ) -> Option<Result<Item>> {
         let sample = match self.good_sample(&job.order, position, corrupt)? {
             Ok(sample) => sample,
             Err(e) => return Some(Err(e)),
@@ -148,5 +154,7 @@ impl<B> Worker<B> {
 /// What a panic says.
 fn message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+        .to_owned()
 }

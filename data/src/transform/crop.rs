@@ -28,8 +28,10 @@ impl CropBox {
     /// An error unless the box has pixels and all of them lie in the image.
     pub(super) fn check(&self, image: &Image) -> Result<()> {
         image.check()?;
-        let inside = |start: usize, len: usize, end: usize| len > 0 && start < end && len <= end - start;
-        if inside(self.top, self.height, image.height) && inside(self.left, self.width, image.width) {
+        let inside =
+            |start: usize, len: usize, end: usize| len > 0 && start < end && len <= end - start;
+        if inside(self.top, self.height, image.height) && inside(self.left, self.width, image.width)
+        {
             return Ok(());
         }
         Err(Error::Crop {
@@ -69,7 +71,11 @@ impl RandomResizedCrop {
         check_range("crop ratio", ratio, 0.0)?;
         if scale.1 > 1.0 {
             let expected = "shares of the image's area, at most 1".into();
-            return Err(Error::Setting { name: "crop scale", found: scale.1.to_string(), expected });
+            return Err(Error::Setting {
+                name: "crop scale",
+                found: scale.1.to_string(),
+                expected,
+            });
         }
         Ok(Self { scale, ratio })
     }
@@ -144,7 +150,8 @@ impl EvalCrop {
     pub fn apply(&self, image: &Image, size: Size) -> Result<Image> {
         let resized = self.resized(image, size);
         let image = crop_resize(image, CropBox::whole(image), resized)?;
-        let margin = |have: usize, want: usize| ((have - want) as f64 / 2.0).round_ties_even() as usize;
+        let margin =
+            |have: usize, want: usize| ((have - want) as f64 / 2.0).round_ties_even() as usize;
         let (top, left) = (margin(image.height, size.height), margin(image.width, size.width));
         crop(&image, CropBox { top, left, height: size.height, width: size.width })
     }
@@ -176,7 +183,9 @@ pub fn crop(image: &Image, area: CropBox) -> Result<Image> {
 fn cut<T: Copy>(samples: &[T], image: &Image, area: CropBox) -> Vec<T> {
     let mut out = Vec::with_capacity(area.height * area.width * image.channels);
     for row in samples.chunks_exact(image.width * image.channels).skip(area.top).take(area.height) {
-        out.extend_from_slice(&row[area.left * image.channels..(area.left + area.width) * image.channels]);
+        out.extend_from_slice(
+            &row[area.left * image.channels..(area.left + area.width) * image.channels],
+        );
     }
     out
 }
@@ -217,20 +226,35 @@ mod tests {
     fn what_cannot_fit_falls_back_to_the_middle_as_torchvision_does() {
         let crop = RandomResizedCrop::default();
         let mut rng = stream(3, 0, 0, Purpose::Crop);
-        assert_eq!(crop.params(10, 1000, &mut rng), CropBox { top: 0, left: 493, height: 10, width: 13 });
-        assert_eq!(crop.params(1000, 10, &mut rng), CropBox { top: 493, left: 0, height: 13, width: 10 });
+        assert_eq!(
+            crop.params(10, 1000, &mut rng),
+            CropBox { top: 0, left: 493, height: 10, width: 13 }
+        );
+        assert_eq!(
+            crop.params(1000, 10, &mut rng),
+            CropBox { top: 493, left: 0, height: 13, width: 10 }
+        );
         assert_eq!(crop.params(1, 1, &mut rng), CropBox { top: 0, left: 0, height: 1, width: 1 });
     }
 
     #[test]
     fn settings_that_cannot_be_are_refused() {
-        for (scale, ratio) in
-            [((0.0, 1.0), (1.0, 1.0)), ((0.5, 0.2), (1.0, 1.0)), ((0.2, 1.5), (1.0, 1.0)), ((0.2, 1.0), (f64::NAN, 1.0))]
-        {
+        for (scale, ratio) in [
+            ((0.0, 1.0), (1.0, 1.0)),
+            ((0.5, 0.2), (1.0, 1.0)),
+            ((0.2, 1.5), (1.0, 1.0)),
+            ((0.2, 1.0), (f64::NAN, 1.0)),
+        ] {
             assert!(RandomResizedCrop::new(scale, ratio).is_err(), "{scale:?} {ratio:?}");
         }
-        assert!(EvalCrop::new(0.0).is_err() && EvalCrop::new(1.1).is_err() && EvalCrop::new(f64::NAN).is_err());
-        assert!(RandomResizedCrop::new((1.0, 1.0), (1.0, 1.0)).is_ok() && EvalCrop::new(1.0).is_ok());
+        assert!(
+            EvalCrop::new(0.0).is_err()
+                && EvalCrop::new(1.1).is_err()
+                && EvalCrop::new(f64::NAN).is_err()
+        );
+        assert!(
+            RandomResizedCrop::new((1.0, 1.0), (1.0, 1.0)).is_ok() && EvalCrop::new(1.0).is_ok()
+        );
     }
 
     #[test]
@@ -240,6 +264,9 @@ mod tests {
         assert_eq!(eval.apply(&image, Size::new(6, 4).unwrap()).unwrap().pixels.len(), 24);
         let cut = eval.apply(&image, Size::new(2, 8).unwrap()).unwrap();
         assert_eq!(cut.pixels, Pixels::U8((16..32).collect()));
-        assert!(matches!(crop(&image, CropBox { top: 5, left: 0, height: 2, width: 1 }), Err(Error::Crop { .. })));
+        assert!(matches!(
+            crop(&image, CropBox { top: 5, left: 0, height: 2, width: 1 }),
+            Err(Error::Crop { .. })
+        ));
     }
 }

@@ -69,11 +69,20 @@ impl Normalize {
         for (channel, (&mean, &std)) in self.mean.iter().zip(&self.std).enumerate() {
             match &image.pixels {
                 Pixels::U8(samples) => {
-                    let table: [f32; 256] = std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
-                    data.extend(samples.iter().skip(channel).step_by(channels).map(|&v| table[usize::from(v)]));
+                    let table: [f32; 256] =
+                        std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
+                    data.extend(
+                        samples
+                            .iter()
+                            .skip(channel)
+                            .step_by(channels)
+                            .map(|&v| table[usize::from(v)]),
+                    );
                 }
                 Pixels::F32(samples) => {
-                    data.extend(samples.iter().skip(channel).step_by(channels).map(|&v| (v - mean) / std));
+                    data.extend(
+                        samples.iter().skip(channel).step_by(channels).map(|&v| (v - mean) / std),
+                    );
                 }
             }
         }
@@ -100,8 +109,12 @@ mod tests {
 
     #[test]
     fn numbers_that_cannot_be_are_refused() {
-        for (mean, std) in [(vec![], vec![]), (vec![0.0], vec![0.0]), (vec![0.0], vec![1.0, 1.0]), (vec![f32::NAN], vec![1.0])]
-        {
+        for (mean, std) in [
+            (vec![], vec![]),
+            (vec![0.0], vec![0.0]),
+            (vec![0.0], vec![1.0, 1.0]),
+            (vec![f32::NAN], vec![1.0]),
+        ] {
             assert!(Normalize::new(mean, std).is_err());
         }
     }

@@ -1,0 +1,78 @@
+//! How many images a step takes: `batch_size` x `accum_iter` = `effective_batch_size`.
+
+use crate::exit::usage;
+
+/// Images of a micro-batch when nothing is said.
+const DEFAULT_BATCH: usize = 64;
+
+/// The three numbers, agreed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    /// Images of a micro-batch.
+    pub batch_size: usize,
+    /// Micro-batches of an optimiser step.
+    pub accum_iter: usize,
+    /// Images of an optimiser step.
+    pub effective: usize,
+}
+
+impl Batching {
+    /// Finds the numbers that were not given; any two of the three give the third.
+    pub fn resolve(
+        batch_size: Option<usize>,
+        accum_iter: Option<usize>,
+        effective: Option<usize>,
+    ) -> anyhow::Result<Self> {
+        let given = [
+            ("batch_size", batch_size),
+            ("accum_iter", accum_iter),
+            ("effective_batch_size", effective),
+        ];
+        if let Some((name, _)) = given.iter().find(|(_, value)| *value == Some(0)) {
+            return Err(usage(format!("{name} 0: expected at least 1")));
+        }
+        let (batch_size, accum_iter) = match (batch_size, accum_iter, effective) {
+            (Some(batch), Some(accum), _) => (batch, accum),
+            (Some(batch), None, Some(all)) => (batch, share(all, batch, "batch_size")?),
+            (None, Some(accum), Some(all)) => (share(all, accum, "accum_iter")?, accum),
+            (None, None, Some(all)) => (all, 1),
+            (batch, accum, None) => (batch.unwrap_or(DEFAULT_BATCH), accum.unwrap_or(1)),
+        };
+        let product = batch_size * accum_iter;
+        match effective {
+            Some(all) if all != product => Err(usage(format!(
+                "batch_size {batch_size} x accum_iter {accum_iter} is {product}, but effective_batch_size \
+                 is {all}: give two of the three"
+            ))),
+            _ => Ok(Self { batch_size, accum_iter, effective: product }),
+        }
+    }
+}
+
+fn share(all: usize, part: usize, name: &str) -> anyhow::Result<usize> {
+    if all.is_multiple_of(part) {
+        return Ok(all / part);
+    }
+    Err(usage(format!("effective_batch_size {all} is not a multiple of {name} {part}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_two_give_the_third() {
+        let expected = Batching { batch_size: 16, accum_iter: 4, effective: 64 };
+        assert_eq!(Batching::resolve(Some(16), Some(4), None).unwrap(), expected);
+        assert_eq!(Batching::resolve(Some(16), None, Some(64)).unwrap(), expected);
+        assert_eq!(Batching::resolve(None, Some(4), Some(64)).unwrap(), expected);
+        assert_eq!(Batching::resolve(Some(16), Some(4), Some(64)).unwrap(), expected);
+    }
+
+    #[test]
+    fn disagreement_is_an_error() {
+        assert!(Batching::resolve(Some(16), Some(4), Some(63)).is_err());
+        assert!(Batching::resolve(Some(16), None, Some(63)).is_err());
+        assert!(Batching::resolve(Some(0), None, None).is_err());
+    }
+}

@@ -1,0 +1,8 @@
+//! `mae-pretrain`: pre-trains a masked autoencoder. See the crate `longmae`.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    longmae_cli::mae_pretrain(std::env::args_os())
+}

@@ -1,0 +1,201 @@
+//! From samples to batches: the mask and the drop-path draws are made beside each image, on the same worker.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use longmae_data::rng::Purpose;
+use longmae_data::transform::EvalCrop;
+use longmae_data::{
+    CorruptSample, EvalTransform, Item, Loader, LoaderConfig, LoaderState, Source, TrainTransform,
+    Transform,
+};
+use longmae_masking::{MaskBatch, MaskPlan, MaskStrategy};
+use longmae_patching::PatchGrid;
+use longmae_train::{Batches, BoxError, Stateful};
+use longmae_vit::DropPath;
+
+use crate::settings::Settings;
+
+/// A batch with its masks.
+pub struct Batch {
+    /// Names of the samples.
+    pub ids: Vec<String>,
+    /// `[batch, channels, height, width]`, normalised.
+    pub images: Tensor,
+    /// A plan for each image.
+    pub plans: Vec<MaskPlan>,
+    /// The plans as tensors.
+    pub masks: MaskBatch,
+    /// Drop-path draws, when training with it.
+    pub drop_path: Option<DropPath>,
+}
+
+/// Makes batches of items.
+pub struct Collate {
+    strategy: Box<dyn MaskStrategy>,
+    grid: PatchGrid,
+    depth: usize,
+    drop_path: f64,
+}
+
+impl Collate {
+    /// For training; `validation` leaves drop path out.
+    pub fn new(settings: &Settings, validation: bool) -> anyhow::Result<Self> {
+        Ok(Self {
+            strategy: settings.masks.strategy(&settings.mask_strategy)?,
+            grid: settings.mae.encoder.grid,
+            depth: settings.mae.encoder.tower.depth,
+            drop_path: if validation { 0.0 } else { settings.drop_path },
+        })
+    }
+
+    /// A batch of these items, masks drawn from each item's own generator.
+    pub fn batch(&self, items: Vec<Item>) -> Result<Batch, BoxError> {
+        let device = Device::Cpu;
+        let plans = items
+            .iter()
+            .map(|item| self.strategy.plan(self.grid, &mut item.rng(Purpose::Mask)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let Some(first) = items.first().map(|item| &item.image) else {
+            return Err("a batch without images".into());
+        };
+        let shape = (items.len(), first.channels, first.height, first.width);
+        let pixels: Vec<f32> = items.iter().flat_map(|item| &item.image.data).copied().collect();
+        Ok(Batch {
+            drop_path: self.drop_path(&items, &device)?,
+            images: Tensor::from_vec(pixels, shape, &device)?,
+            masks: MaskBatch::stack(&plans, &device)?,
+            plans,
+            ids: items.into_iter().map(|item| item.id).collect(),
+        })
+    }
+
+    fn drop_path(&self, items: &[Item], device: &Device) -> Result<Option<DropPath>, BoxError> {
+        if self.drop_path == 0.0 {
+            return Ok(None);
+        }
+        let draws = items
+            .iter()
+            .map(|item| {
+                DropPath::draw(self.drop_path, self.depth, &mut item.rng(Purpose::DropPath))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(DropPath::stack(&draws, device)?))
+    }
+}
+
+/// Endless training batches that can be resumed.
+pub struct TrainBatches {
+    source: Arc<dyn Source>,
+    settings: Settings,
+    loader: Loader<Batch>,
+    /// The first batch, made ahead to show that data can be read; not yet counted in the state.
+    first: Option<(Batch, LoaderState)>,
+}
+
+impl TrainBatches {
+    /// Starts loading and waits for the first batch.
+    pub fn open(source: Arc<dyn Source>, settings: &Settings) -> anyhow::Result<Self> {
+        let mut loader = train_loader(&source, settings, LoaderState::default())?;
+        let state = loader.state();
+        let first = loader.next_batch().transpose()?.map(|batch| (batch, state));
+        Ok(Self { source, settings: settings.clone(), loader, first })
+    }
+
+    /// Corrupt samples met so far.
+    pub fn corrupt(&self) -> &[CorruptSample] {
+        self.loader.corrupt()
+    }
+}
+
+impl Stateful for TrainBatches {
+    fn name(&self) -> &'static str {
+        "loader"
+    }
+
+    fn save(&self) -> serde_json::Value {
+        let state = self.first.as_ref().map_or_else(|| self.loader.state(), |(_, state)| *state);
+        serde_json::json!({ "epoch": state.epoch, "position": state.position })
+    }
+
+    fn restore(&mut self, state: &serde_json::Value) -> Result<(), BoxError> {
+        let state: LoaderState = serde_json::from_value(state.clone())
+            .map_err(|e| format!("the checkpoint's loader state cannot be read: {e}"))?;
+        self.first = None;
+        self.loader = train_loader(&self.source, &self.settings, state)?;
+        Ok(())
+    }
+}
+
+impl Batches for TrainBatches {
+    type Batch = Batch;
+
+    fn next_batch(&mut self) -> Result<Option<Batch>, BoxError> {
+        if let Some((batch, _)) = self.first.take() {
+            return Ok(Some(batch));
+        }
+        Ok(self.loader.next_batch().transpose()?)
+    }
+}
+
+fn train_loader(
+    source: &Arc<dyn Source>,
+    settings: &Settings,
+    start: LoaderState,
+) -> anyhow::Result<Loader<Batch>> {
+    let config = LoaderConfig {
+        seed: settings.seed,
+        workers: settings.workers,
+        queue: settings.workers + 2,
+        batch_size: settings.batching.batch_size,
+        group: settings.batching.effective,
+        shuffle: true,
+        drop_last: true,
+        repeat: settings.repeat,
+        max_corrupt: settings.max_corrupt,
+        start,
+        epochs: None,
+    };
+    let transform = TrainTransform {
+        size: settings.size,
+        crop: settings.crop.clone(),
+        flip: settings.flip.clone(),
+        normalize: settings.normalize.clone(),
+    };
+    loader(source, Arc::new(transform), Collate::new(settings, false)?, config)
+}
+
+/// One pass over data in its own order, with masks that are the same every time.
+pub fn validation_loader(
+    source: &Arc<dyn Source>,
+    settings: &Settings,
+) -> anyhow::Result<Loader<Batch>> {
+    let config = LoaderConfig {
+        seed: settings.seed,
+        workers: settings.workers,
+        queue: settings.workers + 2,
+        batch_size: settings.batching.batch_size,
+        group: settings.batching.batch_size,
+        shuffle: false,
+        drop_last: false,
+        max_corrupt: settings.max_corrupt,
+        epochs: Some(1),
+        ..LoaderConfig::default()
+    };
+    let transform = EvalTransform {
+        size: settings.size,
+        crop: settings.crop.as_ref().map(|_| EvalCrop::default()),
+        normalize: settings.normalize.clone(),
+    };
+    loader(source, Arc::new(transform), Collate::new(settings, true)?, config)
+}
+
+fn loader(
+    source: &Arc<dyn Source>,
+    transform: Arc<dyn Transform>,
+    collate: Collate,
+    config: LoaderConfig,
+) -> anyhow::Result<Loader<Batch>> {
+    let collate = move |items: Vec<Item>| collate.batch(items);
+    Ok(Loader::new(source.clone(), transform, collate, config)?)
+}

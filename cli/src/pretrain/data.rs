@@ -1,0 +1,58 @@
+//! The images of a run: training and validation sources.
+
+use std::sync::Arc;
+
+use longmae_data::{Demo, ImageFolder, Source, Synthetic, split};
+
+use crate::settings::{DataSpec, Settings, ValidationData};
+
+/// What is trained and validated on.
+pub struct Sources {
+    pub train: Arc<dyn Source>,
+    pub validation: Option<Arc<dyn Source>>,
+}
+
+impl Sources {
+    /// Opens what the settings name.
+    pub fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let Some(spec) = &settings.data else { anyhow::bail!("no training data was given") };
+        let train = open(spec, settings)?;
+        Ok(match &settings.validation.data {
+            ValidationData::None => Self { train, validation: None },
+            ValidationData::Spec(spec) => Self { train, validation: Some(open(spec, settings)?) },
+            ValidationData::Share(share) => {
+                let (train, held_out) = split(train, *share, settings.seed)?;
+                Self { train: Arc::new(train), validation: Some(Arc::new(held_out)) }
+            }
+        })
+    }
+
+    /// Optimiser steps of an epoch; the last incomplete one is dropped.
+    pub fn steps_per_epoch(&self, settings: &Settings) -> anyhow::Result<u64> {
+        let images = self.train.len() * settings.repeat;
+        let effective = settings.batching.effective;
+        if images < effective {
+            anyhow::bail!(
+                "an epoch has {images} images ({} x repeat {}), fewer than one step takes (effective batch \
+                 {effective}): lower --batch-size or raise --repeat",
+                self.train.len(),
+                settings.repeat
+            );
+        }
+        Ok((images / effective) as u64)
+    }
+}
+
+fn open(spec: &DataSpec, settings: &Settings) -> anyhow::Result<Arc<dyn Source>> {
+    Ok(match spec {
+        DataSpec::Folder(path) => Arc::new(ImageFolder::open(path, settings.decode.clone())?),
+        DataSpec::Demo => Arc::new(Demo::new(settings.decode.clone())),
+        DataSpec::Synthetic(len) => Arc::new(Synthetic {
+            len: *len,
+            height: settings.size.height,
+            width: settings.size.width,
+            channels: settings.decode.channels,
+            seed: settings.seed,
+        }),
+    })
+}

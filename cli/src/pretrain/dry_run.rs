@@ -1,0 +1,171 @@
+//! `--dry-run`: the plan of a run, trained on nothing.
+
+use longmae_report::{ActivationModel, Cost, Memory, ModelShape, Tower};
+use longmae_train::SaveEvery;
+use longmae_vit::TowerConfig;
+
+use super::data::Sources;
+use super::train_config;
+use crate::settings::Settings;
+use crate::terminal::plural;
+
+/// Prints the plan.
+pub fn print(name: &str, settings: &Settings) -> anyhow::Result<()> {
+    let shape = shape(settings);
+    let cost = shape.cost()?;
+    let memory =
+        shape.memory_estimate(settings.batching.batch_size, &ActivationModel::default())?;
+    println!("plan of {name} (nothing is trained)");
+    for (what, value) in
+        sequence(settings, &cost).into_iter().chain(expense(settings, &cost, &memory))
+    {
+        println!("  {what:<16} {value}");
+    }
+    for (what, value) in schedule(settings)? {
+        println!("  {what:<16} {value}");
+    }
+    Ok(())
+}
+
+fn shape(settings: &Settings) -> ModelShape {
+    let tower = |config: &TowerConfig| Tower {
+        dim: config.dim,
+        depth: config.depth,
+        heads: config.heads,
+        mlp_ratio: config.mlp_ratio,
+    };
+    let mae = settings.mae;
+    ModelShape {
+        grid: (mae.encoder.grid.rows(), mae.encoder.grid.cols()),
+        patch_size: mae.encoder.grid.patch(),
+        channels: mae.encoder.channels,
+        kept: settings.kept,
+        encoder: tower(&mae.encoder.tower),
+        decoder: tower(&mae.decoder.tower),
+        decoder_downsampling: mae.decoder.downsampling,
+        pred_downsampling: mae.decoder.pred_downsampling,
+        key_bias: mae.encoder.tower.key_bias,
+    }
+}
+
+type Lines = Vec<(&'static str, String)>;
+
+fn sequence(settings: &Settings, cost: &Cost) -> Lines {
+    let grid = settings.mae.encoder.grid;
+    let (height, width) = grid.image_size();
+    let unit = settings.masks.unit;
+    let units = grid.rows().div_ceil(unit) * grid.cols().div_ceil(unit);
+    let decoder = settings.mae.decoder.tower;
+    vec![
+        ("model", settings.flags.model.clone().unwrap_or_default()),
+        (
+            "decoder",
+            format!("{} wide, {} deep, {} heads", decoder.dim, decoder.depth, decoder.heads),
+        ),
+        (
+            "image",
+            format!("{height}x{width}x{} in patches of {}", settings.decode.channels, grid.patch()),
+        ),
+        ("L", format!("{} patches ({}x{})", grid.len(), grid.rows(), grid.cols())),
+        (
+            "mask",
+            format!(
+                "{} units of {unit}x{unit} patches, {}, {:.2}% hidden",
+                units,
+                settings.mask_strategy,
+                100.0 * (1.0 - settings.kept as f64 / grid.len() as f64)
+            ),
+        ),
+        (
+            "Le",
+            format!(
+                "{} tokens ({} visible patches and the class token)",
+                cost.encoder_tokens, settings.kept
+            ),
+        ),
+        ("Ld", format!("{} tokens", cost.decoder_tokens)),
+    ]
+}
+
+fn expense(settings: &Settings, cost: &Cost, memory: &Memory) -> Lines {
+    let millions = |count: u64| format!("{:.2} M parameters", count as f64 / 1e6);
+    let batch = settings.batching;
+    vec![
+        ("encoder", millions(cost.encoder_parameters)),
+        ("decoder", millions(cost.decoder_parameters)),
+        (
+            "compute",
+            format!(
+                "{:.2} GFLOP an image forward, {:.2} a training step",
+                cost.forward_flops / 1e9,
+                cost.training_flops / 1e9
+            ),
+        ),
+        (
+            "memory",
+            format!(
+                "about {:.2} GB at the peak (estimate: {:.2} GB weights, gradients and moments, {:.2} GB \
+                 activations)",
+                memory.total_bytes / 1e9,
+                memory.parameter_bytes / 1e9,
+                memory.activation_bytes / 1e9
+            ),
+        ),
+        (
+            "batch",
+            format!(
+                "{} x {} accumulated = {} images a step",
+                batch.batch_size, batch.accum_iter, batch.effective
+            ),
+        ),
+        ("learning rate", format!("{:e} down to {:e}", settings.lr, settings.min_lr)),
+    ]
+}
+
+fn schedule(settings: &Settings) -> anyhow::Result<Lines> {
+    if settings.data.is_none() {
+        let epochs = settings.epochs;
+        return Ok(vec![(
+            "steps",
+            format!("{epochs} epochs; --data tells how many steps that is"),
+        )]);
+    }
+    let sources = Sources::open(settings)?;
+    let per_epoch = sources.steps_per_epoch(settings)?;
+    let config = train_config(settings, per_epoch)?;
+    let mut lines = vec![
+        ("images", format!("{} x {} an epoch", sources.train.len(), settings.repeat)),
+        (
+            "steps",
+            format!(
+                "{} ({} an epoch, {:.2} epochs, {} of warm-up)",
+                config.total_steps, per_epoch, config.schedule.epochs, settings.warmup_epochs
+            ),
+        ),
+        ("checkpoints", checkpoints(settings.save_every, per_epoch, config.total_steps)),
+    ];
+    if let Some(held_out) = &sources.validation {
+        let every = settings.validation.every;
+        let images = plural(held_out.len() as u64, "image");
+        lines.push(("validation", format!("{images} every {}", plural(every, "epoch"))));
+    }
+    Ok(lines)
+}
+
+fn checkpoints(every: SaveEvery, per_epoch: u64, total: u64) -> String {
+    let steps = match every {
+        SaveEvery::Time(time) => {
+            return format!(
+                "every {}, and after step {total}",
+                plural(time.as_secs() / 60, "minute")
+            );
+        }
+        SaveEvery::Steps(steps) => steps,
+        SaveEvery::Epochs(epochs) => epochs * per_epoch,
+    };
+    let count = total.div_ceil(steps);
+    let first: Vec<String> =
+        (1..=count.min(3)).map(|n| (n * steps).min(total).to_string()).collect();
+    let rest = if count > 3 { format!(", ... {total} ({count} in all)") } else { String::new() };
+    format!("after steps {}{rest}", first.join(", "))
+}

@@ -1,0 +1,134 @@
+//! Recipes: settings in TOML, built in by name or read from a file, with flags over them.
+
+use std::path::Path;
+
+use anyhow::Context;
+use clap::{Args, Command};
+use toml::{Table, Value};
+
+use crate::choice::{nearest, unknown};
+use crate::exit::usage;
+use crate::flags::Flags;
+
+/// The built-in recipes: name and text.
+pub const BUILT_IN: [(&str, &str); 6] = [
+    ("demo", include_str!("../recipes/demo.toml")),
+    ("mae-vit-base-224", include_str!("../recipes/mae-vit-base-224.toml")),
+    ("mae-vit-large-224", include_str!("../recipes/mae-vit-large-224.toml")),
+    ("mae-vit-huge-224", include_str!("../recipes/mae-vit-huge-224.toml")),
+    ("long-vit-base-448", include_str!("../recipes/long-vit-base-448.toml")),
+    ("long-vit-large-448", include_str!("../recipes/long-vit-large-448.toml")),
+];
+
+/// The text of a built-in recipe.
+pub fn built_in(name: &str) -> anyhow::Result<&'static str> {
+    let known: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+    let found = BUILT_IN.iter().find(|(known, _)| *known == name);
+    found.map(|(_, text)| *text).ok_or_else(|| unknown("recipe", name, &known))
+}
+
+/// The first comment of a recipe: what it is.
+pub fn title(text: &str) -> &str {
+    text.lines().next().unwrap_or_default().trim_start_matches('#').trim()
+}
+
+/// A recipe by name or path: its short name and its settings.
+pub fn load(reference: &str) -> anyhow::Result<(String, Table)> {
+    let path = Path::new(reference);
+    if path.extension().is_none_or(|extension| extension != "toml") {
+        return Ok((reference.to_owned(), parse(reference, built_in(reference)?)?));
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("recipe {reference}"))?;
+    let name =
+        path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    Ok((name, parse(reference, &text)?))
+}
+
+/// Reads a recipe's text; `name` is for messages.
+pub fn parse(name: &str, text: &str) -> anyhow::Result<Table> {
+    let table: Table =
+        text.parse().map_err(|e| usage(format!("recipe {name} is not TOML: {e}").trim_end()))?;
+    to_flags(name, &table)?;
+    Ok(table)
+}
+
+/// Settings as a table, those that are set.
+pub fn to_table(flags: &Flags) -> anyhow::Result<Table> {
+    Table::try_from(flags).context("settings as TOML")
+}
+
+/// A table as settings. Unknown keys are refused with the nearest known one.
+pub fn to_flags(name: &str, table: &Table) -> anyhow::Result<Flags> {
+    let known = keys();
+    for key in table.keys() {
+        if !known.contains(key) {
+            let hint = nearest(key, known.iter().map(String::as_str))
+                .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            return Err(usage(format!("recipe {name}: unknown key `{key}`{hint}")));
+        }
+        let one = Table::from_iter([(key.clone(), table[key].clone())]);
+        one.try_into::<Flags>().map_err(|e| {
+            let reason = e.message().to_owned();
+            usage(format!("recipe {name}: `{key}` is {}: {reason}", table[key]))
+        })?;
+    }
+    table.clone().try_into().map_err(|e| usage(format!("recipe {name}: {e}")))
+}
+
+/// `KEY=VALUE` of `--set`; the value is TOML, or else a text.
+pub fn parse_set(text: &str) -> anyhow::Result<Table> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| usage(format!("--set {text}: expected KEY=VALUE, such as mask_unit=2")))?;
+    let key = key.trim().replace('-', "_");
+    let parsed = format!("value = {value}").parse::<Table>().ok();
+    let value = parsed
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::String(value.trim().to_owned()));
+    let table = Table::from_iter([(key, value)]);
+    to_flags("--set", &table)?;
+    Ok(table)
+}
+
+/// Every key a recipe may have: the flags' names.
+fn keys() -> Vec<String> {
+    let command = Flags::augment_args(Command::new("keys"));
+    command.get_arguments().map(|arg| arg.get_id().to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_recipes_parse_and_have_titles() {
+        for (name, text) in BUILT_IN {
+            parse(name, text).unwrap();
+            assert!(title(text).len() > 10, "{name}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_name_the_nearest() {
+        let error = parse("mine", "mask_unti = 2").unwrap_err().to_string();
+        assert_eq!(error, "recipe mine: unknown key `mask_unti`; did you mean `mask_unit`?");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_names_its_key() {
+        let error = parse("mine", "epochs = \"many\"").unwrap_err().to_string();
+        assert!(error.contains("`epochs` is \"many\""), "{error}");
+    }
+
+    #[test]
+    fn flags_survive_the_way_through_toml() {
+        let flags = Flags {
+            image_size: Some("224x320".parse().unwrap()),
+            mean: Some(vec![0.5]),
+            flip: Some(false),
+            ..Flags::default()
+        };
+        let text = to_table(&flags).unwrap().to_string();
+        assert_eq!(to_flags("x", &text.parse().unwrap()).unwrap(), flags);
+    }
+}

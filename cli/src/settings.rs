@@ -1,0 +1,338 @@
+//! Settings as they are meant: checked once, with every default filled in.
+
+use std::str::FromStr;
+
+use longmae_data::transform::{HorizontalFlip, Normalize, RandomResizedCrop};
+use longmae_data::{DecodeOptions, IMAGENET_MEAN, IMAGENET_STD, MaxCorrupt, Size};
+use longmae_mae::{DecoderConfig, MaeConfig, decoder_preset};
+use longmae_masking::{MaskCount, MaskDesign};
+use longmae_patching::PatchGrid;
+use longmae_train::{AdamWConfig, SaveEvery};
+use longmae_vit::{Preset, TowerConfig, VitConfig};
+
+use crate::batching::Batching;
+use crate::choice::{one_of, unknown};
+use crate::exit::usage;
+use crate::flags::Flags;
+use crate::image_size::ImageSize;
+
+/// Adam's second moment in MAE's pre-training.
+const ADAMW: AdamWConfig = AdamWConfig { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.05 };
+/// Data that later versions read.
+const PLANNED_DATA: [&str; 7] =
+    ["wds", "parquet", "hf", "coco", "cifar10", "fashion-mnist", "ade20k"];
+
+/// A run's settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Every setting as it would be written: the resolved recipe.
+    pub flags: Flags,
+    pub data: Option<DataSpec>,
+    pub validation: Validation,
+    pub decode: DecodeOptions,
+    pub size: Size,
+    pub crop: Option<RandomResizedCrop>,
+    pub flip: Option<HorizontalFlip>,
+    pub normalize: Normalize,
+    pub mae: MaeConfig,
+    pub masks: MaskDesign,
+    pub mask_strategy: String,
+    /// Visible patches of every image.
+    pub kept: usize,
+    pub drop_path: f64,
+    pub batching: Batching,
+    pub lr: f64,
+    pub min_lr: f64,
+    pub epochs: f64,
+    pub warmup_epochs: f64,
+    pub max_steps: Option<u64>,
+    pub adamw: AdamWConfig,
+    pub clip_grad: Option<f64>,
+    pub repeat: usize,
+    pub max_corrupt: MaxCorrupt,
+    pub save_every: SaveEvery,
+    pub keep: usize,
+    pub log_every: u64,
+    pub threads: usize,
+    pub workers: usize,
+    pub seed: u64,
+}
+
+/// Where images come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DataSpec {
+    Folder(String),
+    Demo,
+    Synthetic(usize),
+}
+
+/// What the validation loss is computed on, and how often.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Validation {
+    pub data: ValidationData,
+    pub every: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum ValidationData {
+    None,
+    Share(f64),
+    Spec(DataSpec),
+}
+
+impl Settings {
+    /// Checks settings and fills in what is not set.
+    pub fn resolve(mut flags: Flags) -> anyhow::Result<Self> {
+        check_names(&mut flags)?;
+        let (preset, mae) = model(&mut flags)?;
+        let (masks, kept) = masks(&mut flags, mae.encoder.grid)?;
+        let mask_strategy = flags.mask_strategy.clone().unwrap_or_default();
+        let channels = mae.encoder.channels;
+        let (normalize, crop, flip) = transform(&mut flags, channels)?;
+        let batching =
+            Batching::resolve(flags.batch_size, flags.accum_iter, flags.effective_batch_size)?;
+        (flags.batch_size, flags.accum_iter) =
+            (Some(batching.batch_size), Some(batching.accum_iter));
+        flags.effective_batch_size = Some(batching.effective);
+        let data = data(&mut flags)?;
+        let validation = validation(&mut flags)?;
+        let (height, width) = mae.encoder.grid.image_size();
+        let exif = *flags.exif_orientation.get_or_insert(true);
+        let drop_path = within("drop_path", *flags.drop_path.get_or_insert(0.0), 0.0, 0.999)?;
+        let optimiser = optimisation(&mut flags, &batching)?;
+        let run = run(&mut flags)?;
+        flags.model = Some(preset.name().to_owned());
+        Ok(Self {
+            data,
+            validation,
+            decode: DecodeOptions { channels, apply_exif: exif, ..DecodeOptions::default() },
+            size: Size::new(height, width).map_err(usage)?,
+            crop,
+            flip,
+            normalize,
+            mae,
+            masks,
+            mask_strategy,
+            kept,
+            drop_path,
+            batching,
+            lr: optimiser.lr,
+            min_lr: optimiser.min_lr,
+            epochs: optimiser.epochs,
+            warmup_epochs: optimiser.warmup_epochs,
+            max_steps: flags.max_steps,
+            adamw: optimiser.adamw,
+            clip_grad: flags.clip_grad,
+            repeat: at_least_one("repeat", *flags.repeat.get_or_insert(1))?,
+            max_corrupt: run.max_corrupt,
+            save_every: run.save_every,
+            keep: at_least_one("keep", *flags.keep.get_or_insert(2))?,
+            log_every: at_least_one("log_every", *flags.log_every.get_or_insert(10))?,
+            threads: run.threads,
+            workers: run.workers,
+            seed: *flags.seed.get_or_insert(0),
+            flags,
+        })
+    }
+}
+
+/// Settings that are a name from a list.
+fn check_names(flags: &mut Flags) -> anyhow::Result<()> {
+    let check =
+        |what, value: &mut Option<String>, default: &str, known: &[&str], planned: &[&str]| {
+            one_of(what, value.get_or_insert_with(|| default.to_owned()), known, planned)
+        };
+    check("device", &mut flags.device, "cpu", &["cpu"], &["cuda", "gpu", "metal", "mps"])?;
+    check("precision", &mut flags.precision, "fp32", &["fp32"], &["bf16", "fp16"])?;
+    check("kernels", &mut flags.kernels, "reference", &["reference"], &["fused"])?;
+    let strategies = ["random", "block", "grid"];
+    check("mask strategy", &mut flags.mask_strategy, "random", &strategies, &[])?;
+    check("mask count", &mut flags.mask_count, "published", &["published", "units"], &[])?;
+    check("crop", &mut flags.crop, "random", &["random", "none"], &["byol"])
+}
+
+fn model(flags: &mut Flags) -> anyhow::Result<(Preset, MaeConfig)> {
+    let name = flags.model.get_or_insert_with(|| Preset::Base.name().to_owned());
+    let preset = Preset::from_str(name)
+        .map_err(|_| unknown("model", name, &Preset::ALL.map(Preset::name)))?;
+    let size = *flags.image_size.get_or_insert(ImageSize { height: 224, width: 224 });
+    let patch = *flags.patch_size.get_or_insert(preset.patch_size());
+    let grid = PatchGrid::new((size.height, size.width), patch).map_err(usage)?;
+    let key_bias = !*flags.no_k_bias.get_or_insert(false);
+    let published = decoder_preset(preset);
+    let decoder = TowerConfig::new(
+        *flags.decoder_dim.get_or_insert(published.dim),
+        *flags.decoder_depth.get_or_insert(published.depth),
+        *flags.decoder_heads.get_or_insert(published.heads),
+    );
+    let mae = MaeConfig {
+        encoder: VitConfig {
+            grid,
+            channels: at_least_one("channels", *flags.channels.get_or_insert(3))?,
+            tower: TowerConfig { key_bias, ..preset.tower() },
+        },
+        decoder: DecoderConfig {
+            tower: TowerConfig { key_bias, ..decoder },
+            downsampling: *flags.decoder_downsampling.get_or_insert(1),
+            pred_downsampling: *flags.pred_downsampling.get_or_insert(1),
+        },
+        norm_pix_loss: *flags.norm_pix_loss.get_or_insert(true),
+    };
+    decoder.check().map_err(|e| usage(format!("decoder: {e}")))?;
+    if !decoder.dim.is_multiple_of(4) {
+        let dim = decoder.dim;
+        return Err(usage(format!(
+            "decoder_dim {dim}: 2-D sin-cos positions need a multiple of 4"
+        )));
+    }
+    mae.decoder_grid().map_err(usage)?;
+    mae.pred_grid().map_err(usage)?;
+    mae.upsampling().map_err(usage)?;
+    Ok((preset, mae))
+}
+
+fn masks(flags: &mut Flags, grid: PatchGrid) -> anyhow::Result<(MaskDesign, usize)> {
+    let count = flags.mask_count.as_deref().unwrap_or("published");
+    let design = MaskDesign {
+        unit: *flags.mask_unit.get_or_insert(1),
+        ratio: *flags.mask_ratio.get_or_insert(0.75),
+        count: MaskCount::from_str(count).map_err(usage)?,
+    };
+    let (_, kept) = design.on(grid).map_err(usage)?;
+    let strategy = flags.mask_strategy.as_deref().unwrap_or("random");
+    // A plan on a throw-away generator shows what only the strategy can refuse, such as an irregular ratio.
+    let mut rng = longmae_data::rng::stream(0, 0, 0, longmae_data::rng::Purpose::Mask);
+    design.strategy(strategy).and_then(|s| s.plan(grid, &mut rng)).map_err(usage)?;
+    Ok((design, kept))
+}
+
+type Transforms = (Normalize, Option<RandomResizedCrop>, Option<HorizontalFlip>);
+
+fn transform(flags: &mut Flags, channels: usize) -> anyhow::Result<Transforms> {
+    let default = |imagenet: [f32; 3]| match channels {
+        // Written as typed: 0.485, not 0.48500001.
+        3 => imagenet.iter().map(|x| (f64::from(*x) * 1e3).round() / 1e3).collect(),
+        _ => vec![0.5; channels],
+    };
+    let mean = flags.mean.get_or_insert_with(|| default(IMAGENET_MEAN)).clone();
+    let std = flags.std.get_or_insert_with(|| default(IMAGENET_STD)).clone();
+    for (key, list) in [("mean", &mean), ("std", &std)] {
+        if list.len() != channels {
+            let found = list.len();
+            return Err(usage(format!("{key} has {found} numbers for {channels} channels")));
+        }
+    }
+    let narrow = |list: Vec<f64>| list.into_iter().map(|x| x as f32).collect();
+    let normalize = Normalize::new(narrow(mean), narrow(std)).map_err(usage)?;
+    let scale = (*flags.min_crop.get_or_insert(0.2), *flags.max_crop.get_or_insert(1.0));
+    let random = RandomResizedCrop::new(scale, (3.0 / 4.0, 4.0 / 3.0)).map_err(usage)?;
+    let crop = (flags.crop.as_deref() == Some("random")).then_some(random);
+    let flip = flags.flip.get_or_insert(true).then(HorizontalFlip::default);
+    Ok((normalize, crop, flip))
+}
+
+fn data(flags: &mut Flags) -> anyhow::Result<Option<DataSpec>> {
+    let images = at_least_one("synthetic_images", *flags.synthetic_images.get_or_insert(1000))?;
+    flags.data.as_deref().map(|spec| data_spec(spec, images)).transpose()
+}
+
+fn data_spec(spec: &str, synthetic_images: usize) -> anyhow::Result<DataSpec> {
+    match spec {
+        "" => Err(usage("data: expected a folder, `demo` or `synthetic`, found nothing")),
+        "demo" => Ok(DataSpec::Demo),
+        "synthetic" => Ok(DataSpec::Synthetic(synthetic_images)),
+        _ => match spec.split_once(':') {
+            Some((kind, _)) if PLANNED_DATA.contains(&kind) => Err(usage(format!(
+                "data `{spec}`: reading `{kind}:` is not there yet (this version reads a folder, `demo` and \
+                 `synthetic`)"
+            ))),
+            _ => Ok(DataSpec::Folder(spec.to_owned())),
+        },
+    }
+}
+
+fn validation(flags: &mut Flags) -> anyhow::Result<Validation> {
+    let synthetic_images = flags.synthetic_images.unwrap_or(1);
+    let data = match (&flags.val_data, flags.val_share) {
+        (Some(_), Some(_)) => return Err(usage("give val_data or val_share, not both")),
+        (Some(spec), None) => ValidationData::Spec(data_spec(spec, synthetic_images)?),
+        (None, Some(share)) if share > 0.0 && share < 1.0 => ValidationData::Share(share),
+        (None, Some(share)) => {
+            return Err(usage(format!("val_share {share}: expected a number above 0 and below 1")));
+        }
+        (None, None) => ValidationData::None,
+    };
+    let epochs = flags.epochs.unwrap_or(EPOCHS);
+    let every = *flags.val_every.get_or_insert(((epochs / 20.0).ceil() as u64).max(1));
+    Ok(Validation { data, every: at_least_one("val_every", every)? })
+}
+
+/// Epochs of MAE's published pre-training.
+const EPOCHS: f64 = 800.0;
+
+struct Optimisation {
+    lr: f64,
+    min_lr: f64,
+    epochs: f64,
+    warmup_epochs: f64,
+    adamw: AdamWConfig,
+}
+
+fn optimisation(flags: &mut Flags, batching: &Batching) -> anyhow::Result<Optimisation> {
+    let epochs = positive("epochs", *flags.epochs.get_or_insert(EPOCHS))?;
+    let warmup_epochs =
+        within("warmup_epochs", *flags.warmup_epochs.get_or_insert(epochs / 20.0), 0.0, epochs)?;
+    let blr = positive("blr", *flags.blr.get_or_insert(1.5e-4))?;
+    let lr = flags.lr.unwrap_or(blr * batching.effective as f64 / 256.0);
+    let lr = positive("lr", lr)?;
+    let min_lr = within("min_lr", *flags.min_lr.get_or_insert(0.0), 0.0, lr)?;
+    let decay = *flags.weight_decay.get_or_insert(ADAMW.weight_decay);
+    let weight_decay = within("weight_decay", decay, 0.0, f64::MAX)?;
+    flags.clip_grad.map(|max| positive("clip_grad", max)).transpose()?;
+    flags.max_steps.map(|steps| at_least_one("max_steps", steps)).transpose()?;
+    let adamw = AdamWConfig { weight_decay, ..ADAMW };
+    Ok(Optimisation { lr, min_lr, epochs, warmup_epochs, adamw })
+}
+
+struct Run {
+    max_corrupt: MaxCorrupt,
+    save_every: SaveEvery,
+    threads: usize,
+    workers: usize,
+}
+
+fn run(flags: &mut Flags) -> anyhow::Result<Run> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let save_every = flags.save_every.get_or_insert_with(|| "10m".to_owned());
+    let max_corrupt = flags.max_corrupt.as_deref().map(MaxCorrupt::from_str).transpose();
+    Ok(Run {
+        max_corrupt: max_corrupt.map_err(usage)?.unwrap_or_default(),
+        save_every: SaveEvery::from_str(save_every)
+            .map_err(|e| usage(format!("save_every {e}")))?,
+        threads: at_least_one("threads", flags.threads.unwrap_or(cores))?,
+        workers: at_least_one("workers", flags.workers.unwrap_or(cores.min(8)))?,
+    })
+}
+
+fn at_least_one<N: PartialEq + From<u8>>(name: &str, value: N) -> anyhow::Result<N> {
+    if value == N::from(0) {
+        Err(usage(format!("{name} 0: expected at least 1")))
+    } else {
+        Ok(value)
+    }
+}
+
+fn positive(name: &str, value: f64) -> anyhow::Result<f64> {
+    if value > 0.0 && value.is_finite() {
+        return Ok(value);
+    }
+    Err(usage(format!("{name} {value}: expected a number above 0")))
+}
+
+fn within(name: &str, value: f64, least: f64, most: f64) -> anyhow::Result<f64> {
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    let bound = if most == f64::MAX { String::new() } else { format!(" to {most}") };
+    Err(usage(format!("{name} {value}: expected a number from {least}{bound}")))
+}

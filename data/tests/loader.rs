@@ -1,0 +1,324 @@
+//! The loader: order, resuming, corrupt samples, errors.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use longmae_data::rng::Purpose;
+use longmae_data::{
+    Error, Image, Item, Loader, LoaderConfig, LoaderState, MaxCorrupt, Normalize, Pixels, Result,
+    Sample, Size, Source, Target, TrainTransform, split,
+};
+use rand::RngCore;
+
+/// Images that know their number; some of them corrupt, some slow.
+#[derive(Default)]
+struct Numbered {
+    len: usize,
+    corrupt: Vec<usize>,
+    panics: Option<usize>,
+    slow: bool,
+    read: AtomicUsize,
+}
+
+impl Numbered {
+    fn new(len: usize) -> Self {
+        Self { len, ..Default::default() }
+    }
+}
+
+impl Source for Numbered {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn id(&self, index: usize) -> String {
+        index.to_string()
+    }
+
+    fn get(&self, index: usize) -> Result<Sample> {
+        self.read.fetch_add(1, Ordering::SeqCst);
+        assert_ne!(self.panics, Some(index), "sample {index} panics");
+        if self.slow {
+            // Uneven, so that batches are finished out of order.
+            std::thread::sleep(Duration::from_millis((index as u64 * 7) % 5));
+        }
+        if self.corrupt.contains(&index) {
+            let reason = Box::new(Error::Truncated { format: "JPEG" });
+            return Err(Error::Sample { id: self.id(index), reason });
+        }
+        let pixels = (0..12 * 12 * 3).map(|i| (i * (index + 1)) as u8).collect();
+        let image = Image::new(12, 12, 3, Pixels::U8(pixels))?;
+        Ok(Sample { id: self.id(index), image, target: Target::Class(index) })
+    }
+}
+
+/// A batch: for each item its id, position, first pixels, and a number drawn for its mask.
+type Batch = Vec<(String, u64, Vec<f32>, u64)>;
+
+fn loader(source: Numbered, config: LoaderConfig) -> Result<Loader<Batch>> {
+    loader_of(Arc::new(source), config)
+}
+
+fn loader_of(source: Arc<dyn Source>, config: LoaderConfig) -> Result<Loader<Batch>> {
+    let transform = TrainTransform::new(Size::new(8, 6)?, Normalize::for_channels(3));
+    let collate = |items: Vec<Item>| {
+        let entry = |item: Item| {
+            let drawn = item.rng(Purpose::Mask).next_u64();
+            (item.id, item.position, item.image.data, drawn)
+        };
+        Ok(items.into_iter().map(entry).collect())
+    };
+    Loader::new(source, Arc::new(transform), collate, config)
+}
+
+fn config() -> LoaderConfig {
+    LoaderConfig {
+        seed: 3,
+        batch_size: 4,
+        group: 8,
+        workers: 2,
+        epochs: Some(3),
+        ..Default::default()
+    }
+}
+
+fn all(loader: Loader<Batch>) -> Vec<Batch> {
+    loader.map(|batch| batch.unwrap()).collect()
+}
+
+fn ids(batches: &[Batch]) -> Vec<usize> {
+    batches.iter().flatten().map(|(id, ..)| id.parse().unwrap()).collect()
+}
+
+#[test]
+fn the_number_of_workers_and_the_queue_change_nothing() {
+    let run = |workers, queue| {
+        let source = Numbered { slow: true, corrupt: vec![2, 9], ..Numbered::new(37) };
+        all(loader(source, LoaderConfig { workers, queue, repeat: 2, ..config() }).unwrap())
+    };
+    let one = run(1, 1);
+    assert_eq!(one.len(), 3 * 18);
+    assert_eq!(one, run(2, 3));
+    assert_eq!(one, run(4, 9));
+}
+
+#[test]
+fn an_epoch_has_each_sample_once_and_whole_groups_only() {
+    let mut loader = loader(Numbered::new(37), config()).unwrap();
+    assert_eq!(loader.batches_per_epoch(), 8);
+    let epoch = |loader: &mut Loader<Batch>| {
+        let batches: Vec<_> = (0..8).map(|_| loader.next_batch().unwrap().unwrap()).collect();
+        ids(&batches)
+    };
+    let (first, second) = (epoch(&mut loader), epoch(&mut loader));
+    for ids in [&first, &second] {
+        let mut sorted = ids.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(sorted.len(), 32);
+    }
+    assert_ne!(first, second);
+    epoch(&mut loader);
+    assert!(loader.next_batch().is_none() && loader.next_batch().is_none());
+}
+
+#[test]
+fn evaluation_sees_everything_in_order() {
+    let settings = LoaderConfig { shuffle: false, drop_last: false, epochs: Some(1), ..config() };
+    let batches = all(loader(Numbered::new(10), settings).unwrap());
+    assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2]);
+    assert_eq!(ids(&batches), (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_sample_drawn_again_is_cropped_and_masked_anew() {
+    let settings = LoaderConfig { repeat: 3, epochs: Some(1), ..config() };
+    let batches = all(loader(Numbered::new(8), settings).unwrap());
+    let draws: Vec<_> = batches.iter().flatten().filter(|(id, ..)| id == "5").collect();
+    assert_eq!(draws.len(), 3);
+    for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+        assert_ne!(draws[a].2, draws[b].2);
+        assert_ne!(draws[a].3, draws[b].3);
+    }
+    // Every pass has every sample.
+    for pass in ids(&batches).chunks(8) {
+        let mut pass = pass.to_vec();
+        pass.sort_unstable();
+        assert_eq!(pass, (0..8).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_loader_goes_on_from_any_state() {
+    let source = || Numbered { corrupt: vec![1, 20], ..Numbered::new(37) };
+    let whole = all(loader(source(), config()).unwrap());
+    let mut running = loader(source(), config()).unwrap();
+    for done in 0..whole.len() {
+        let state = running.state();
+        let saved = serde_json::to_string(&state).unwrap();
+        let start = serde_json::from_str(&saved).unwrap();
+        let rest = all(loader(source(), LoaderConfig { start, ..config() }).unwrap());
+        assert_eq!(rest, whole[done..], "from {state:?}");
+        running.next_batch().unwrap().unwrap();
+    }
+    assert_eq!(running.state(), LoaderState { epoch: 3, position: 0 });
+    let wrong = LoaderConfig { start: LoaderState { epoch: 0, position: 3 }, ..config() };
+    let message = loader(source(), wrong).err().unwrap().to_string();
+    assert!(message.contains("start position 3") && message.contains("batch size 4"), "{message}");
+}
+
+#[test]
+fn a_corrupt_sample_is_replaced_by_the_next_good_one_and_told_once() {
+    let settings = || LoaderConfig { shuffle: false, group: 4, epochs: Some(2), ..config() };
+    let source = || Numbered { corrupt: vec![2, 3, 11], ..Numbered::new(12) };
+    for workers in [1, 4] {
+        let mut loader = loader(source(), LoaderConfig { workers, ..settings() }).unwrap();
+        let mut batches = Vec::new();
+        let mut told = Vec::new();
+        while let Some(batch) = loader.next_batch() {
+            batches.push(batch.unwrap());
+            told.push(loader.corrupt().len());
+        }
+        // 2 and 3 are replaced by 4, and 11, at the end, by the first.
+        assert_eq!(ids(&batches[..3]), [0, 1, 4, 4, 4, 5, 6, 7, 8, 9, 10, 0]);
+        assert_eq!(
+            batches[0].iter().map(|(_, position, ..)| *position).collect::<Vec<_>>(),
+            [0, 1, 2, 3]
+        );
+        assert_eq!(told, [2, 2, 3, 3, 3, 3]);
+        assert_eq!(loader.corrupt()[0].id, "2");
+        assert_eq!(loader.corrupt()[0].reason, "the JPEG file is truncated");
+    }
+}
+
+#[test]
+fn more_corrupt_samples_than_the_limit_are_an_error_at_the_same_batch() {
+    let run = |workers| {
+        let source = Numbered { corrupt: vec![1, 6, 14, 17], ..Numbered::new(20) };
+        let settings = LoaderConfig {
+            shuffle: false,
+            group: 4,
+            workers,
+            max_corrupt: MaxCorrupt::Count(2),
+            ..config()
+        };
+        let mut loader = loader(source, settings).unwrap();
+        let good =
+            std::iter::from_fn(|| loader.next_batch().unwrap().map_err(|e| e.to_string()).ok())
+                .count();
+        assert!(loader.next_batch().is_none(), "a loader has ended after an error");
+        (good, loader.corrupt().to_vec())
+    };
+    assert_eq!(run(1), run(4));
+    assert_eq!(run(1).0, 3);
+
+    let source = Numbered { corrupt: vec![0], ..Numbered::new(8) };
+    let settings = LoaderConfig { max_corrupt: MaxCorrupt::Count(0), ..config() };
+    let message = loader(source, settings).unwrap().find_map(Result::err).unwrap().to_string();
+    assert!(message.contains("1 samples are corrupt, more than the limit of 0"), "{message}");
+    assert!(message.contains("0 (the JPEG file is truncated)"), "{message}");
+}
+
+#[test]
+fn nothing_but_corrupt_samples_is_an_error() {
+    for max_corrupt in [MaxCorrupt::Count(1_000), MaxCorrupt::Auto, MaxCorrupt::Share(1.0)] {
+        let source = Numbered { corrupt: (0..40).collect(), ..Numbered::new(40) };
+        let error = loader(source, LoaderConfig { max_corrupt, ..config() })
+            .unwrap()
+            .next_batch()
+            .unwrap()
+            .unwrap_err();
+        assert!(
+            matches!(error, Error::AllCorrupt { .. } | Error::TooManyCorrupt { .. }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn too_few_samples_and_wrong_settings_say_what_to_do() {
+    let message = loader(Numbered::new(5), config()).err().unwrap().to_string();
+    assert!(
+        message.contains("5 samples")
+            && message.contains("takes 8")
+            && message.contains("lower the"),
+        "{message}"
+    );
+    assert!(loader(Numbered::new(5), LoaderConfig { repeat: 2, ..config() }).is_ok());
+    assert!(loader(Numbered::new(5), LoaderConfig { drop_last: false, ..config() }).is_ok());
+    assert!(loader(Numbered::new(0), LoaderConfig { drop_last: false, ..config() }).is_err());
+    for wrong in [
+        LoaderConfig { workers: 0, ..config() },
+        LoaderConfig { queue: 0, ..config() },
+        LoaderConfig { batch_size: 0, ..config() },
+        LoaderConfig { group: 6, ..config() },
+        LoaderConfig { repeat: 0, ..config() },
+    ] {
+        assert!(matches!(loader(Numbered::new(50), wrong), Err(Error::Setting { .. })));
+    }
+}
+
+#[test]
+fn a_panic_or_an_error_in_a_worker_reaches_the_caller() {
+    let source = Numbered { panics: Some(9), ..Numbered::new(16) };
+    let settings = LoaderConfig { shuffle: false, group: 4, ..config() };
+    let mut panicking = loader(source, settings.clone()).unwrap();
+    assert!(panicking.next_batch().unwrap().is_ok() && panicking.next_batch().unwrap().is_ok());
+    let message = panicking.next_batch().unwrap().unwrap_err().to_string();
+    assert!(message.contains("sample 9 panics"), "{message}");
+
+    let transform =
+        Arc::new(TrainTransform::new(Size::square(8).unwrap(), Normalize::for_channels(1)));
+    let collate = |_: Vec<Item>| Ok(());
+    let source: Arc<dyn Source> = Arc::new(Numbered::new(16));
+    let mut wrong = Loader::new(Arc::clone(&source), transform, collate, settings.clone()).unwrap();
+    assert_eq!(
+        wrong.next().unwrap().unwrap_err().to_string(),
+        "0: the image has 3 channels where 1 are expected"
+    );
+
+    let transform =
+        Arc::new(TrainTransform::new(Size::square(8).unwrap(), Normalize::for_channels(3)));
+    let collate = |_: Vec<Item>| -> Result<(), _> { Err("no room".into()) };
+    let mut refused = Loader::new(source, transform, collate, settings).unwrap();
+    assert!(refused.next().unwrap().unwrap_err().to_string().contains("no room"));
+}
+
+#[test]
+fn no_more_is_read_ahead_than_the_queue_allows() {
+    let source = Arc::new(Numbered::new(1_000));
+    let settings = LoaderConfig { queue: 3, workers: 4, epochs: None, ..config() };
+    let mut loader = loader_of(Arc::clone(&source) as Arc<dyn Source>, settings).unwrap();
+    for given_out in 0..5 {
+        let allowed = 4 * (3 + given_out);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while source.read.load(Ordering::SeqCst) < allowed && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(source.read.load(Ordering::SeqCst), allowed);
+        loader.next_batch().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn dropping_the_loader_ends_the_workers_soon() {
+    let source = Arc::new(Numbered { slow: true, ..Numbered::new(100_000) });
+    let settings = LoaderConfig { batch_size: 50_000, group: 50_000, ..config() };
+    let loader = loader_of(Arc::clone(&source) as Arc<dyn Source>, settings).unwrap();
+    let start = Instant::now();
+    drop(loader);
+    assert!(start.elapsed() < Duration::from_secs(2));
+    assert_eq!(Arc::strong_count(&source), 1, "a worker still holds the source");
+}
+
+#[test]
+fn a_held_out_share_can_be_loaded() {
+    let (train, val) = split(Arc::new(Numbered::new(40)), 0.25, 1).unwrap();
+    let settings = LoaderConfig { shuffle: false, drop_last: false, epochs: Some(1), ..config() };
+    let load = |part| ids(&all(loader_of(Arc::new(part), settings.clone()).unwrap()));
+    let (train, val) = (load(train), load(val));
+    assert_eq!((train.len(), val.len()), (30, 10));
+    assert!(val.iter().all(|id| !train.contains(id)));
+}
