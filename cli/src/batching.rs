@@ -5,6 +5,9 @@ use crate::exit::usage;
 /// Images of a micro-batch when nothing is said.
 const DEFAULT_BATCH: usize = 64;
 
+/// The largest of each, far beyond use; their product still fits.
+const LARGEST: usize = 1 << 30;
+
 /// The three numbers, agreed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batching {
@@ -28,8 +31,12 @@ impl Batching {
             ("accum_iter", accum_iter),
             ("effective_batch_size", effective),
         ];
-        if let Some((name, _)) = given.iter().find(|(_, value)| *value == Some(0)) {
-            return Err(usage(format!("{name} 0: expected at least 1")));
+        for (name, value) in given {
+            if let Some(value) = value.filter(|value| !(1..=LARGEST).contains(value)) {
+                return Err(usage(format!(
+                    "{name} {value}: expected a number from 1 to {LARGEST}"
+                )));
+            }
         }
         let (batch_size, accum_iter) = match (batch_size, accum_iter, effective) {
             (Some(batch), Some(accum), _) => (batch, accum),

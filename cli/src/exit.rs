@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::output::error_line;
+
 /// Exit code of a mistake in arguments or recipe.
 pub const USAGE: u8 = 2;
 const FAILURE: u8 = 1;
@@ -27,7 +29,7 @@ pub fn usage(message: impl fmt::Display) -> anyhow::Error {
 /// Prints an error, if there is one, and gives the exit code.
 pub fn code(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("error: {}", describe(&error));
+    error_line(format!("error: {}", describe(&error)));
     ExitCode::from(if error.is::<UsageError>() { USAGE } else { FAILURE })
 }
 

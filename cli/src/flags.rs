@@ -39,10 +39,10 @@ pub struct Flags {
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub channels: Option<usize>,
     /// Mean of each channel in 0..1, such as 0.485,0.456,0.406 (default: ImageNet's for 3 channels, else 0.5)
-    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Data")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = trimmed, help_heading = "Data")]
     pub mean: Option<Vec<f64>>,
     /// Standard deviation of each channel (default: ImageNet's for 3 channels, else 0.5)
-    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Data")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = trimmed, help_heading = "Data")]
     pub std: Option<Vec<f64>>,
     /// `random` (resized crop) or `none` (the whole image is resized)
     #[arg(long, value_name = "KIND", help_heading = "Data")]
@@ -129,7 +129,7 @@ pub struct Flags {
     /// Passes over the data
     #[arg(long, value_name = "N", help_heading = "Optimisation")]
     pub epochs: Option<f64>,
-    /// Epochs of linear warm-up (default: a twentieth of the run)
+    /// Epochs of linear warm-up (default: a twentieth of the run's length)
     #[arg(long, alias = "warmup_epochs", value_name = "N", help_heading = "Optimisation")]
     pub warmup_epochs: Option<f64>,
     /// End after so many optimiser steps, if epochs do not end before; the schedule spans the shorter run
@@ -202,4 +202,9 @@ fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<S
         Written::Number(number) => number.to_string(),
         Written::Text(text) => text,
     }))
+}
+
+/// A number of a list, which may have spaces after its commas.
+fn trimmed(text: &str) -> Result<f64, std::num::ParseFloatError> {
+    text.trim().parse()
 }

@@ -15,7 +15,7 @@ pub struct ImageSize {
 
 /// As in a recipe: one number for a square, or a text.
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected 224, or \"224x320\" (height x width)")]
 enum Written {
     Square(usize),
     Text(String),

@@ -1,18 +1,20 @@
 //! The command line of longmae: `mae-pretrain` and `longmae`. The programs are thin; this library turns what was typed
 //! into what is meant, once, and into calls of the other crates.
 #![deny(missing_docs)]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the binaries own the terminal")]
 
 mod batching;
 mod choice;
 mod exit;
 mod flags;
 mod image_size;
+mod output;
 mod pretrain;
 mod recipe;
 mod recipes;
 mod settings;
+mod signals;
 mod terminal;
+mod threads;
 mod version;
 
 use std::ffi::OsString;
@@ -24,7 +26,7 @@ use clap::{Parser, Subcommand};
 ///
 /// Without arguments it trains the demo recipe on a dozen built-in photographs for about a minute.
 #[derive(Parser)]
-#[command(name = "mae-pretrain", version = version::text(), max_term_width = 100)]
+#[command(name = "mae-pretrain", version = version::text(), max_term_width = 100, args_override_self = true, allow_negative_numbers = true)]
 struct MaePretrain {
     #[command(flatten)]
     args: pretrain::Args,
@@ -41,6 +43,7 @@ struct Longmae {
 #[derive(Subcommand)]
 enum Command {
     /// Pre-train a masked autoencoder (the same as `mae-pretrain`).
+    #[command(args_override_self = true, allow_negative_numbers = true)]
     Pretrain(Box<pretrain::Args>),
     /// List the built-in recipes, or show one.
     Recipes(recipes::Args),

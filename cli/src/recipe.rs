@@ -34,45 +34,48 @@ pub fn title(text: &str) -> &str {
 
 /// A recipe by name or path: its short name and its settings.
 pub fn load(reference: &str) -> anyhow::Result<(String, Table)> {
-    let path = Path::new(reference);
-    if path.extension().is_none_or(|extension| extension != "toml") {
-        return Ok((reference.to_owned(), parse(reference, built_in(reference)?)?));
+    let (path, place) = (Path::new(reference), format!("recipe {reference}"));
+    let is_file = reference.to_lowercase().ends_with(".toml") || path.components().count() > 1;
+    if !is_file {
+        return Ok((reference.to_owned(), parse(&place, built_in(reference)?)?));
     }
-    let text = std::fs::read_to_string(path).with_context(|| format!("recipe {reference}"))?;
-    let name =
-        path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    Ok((name, parse(reference, &text)?))
+    let text = std::fs::read_to_string(path).context(place.clone())?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    Ok((name, parse(&place, &text)?))
 }
 
-/// Reads a recipe's text; `name` is for messages.
-pub fn parse(name: &str, text: &str) -> anyhow::Result<Table> {
-    let table: Table =
-        text.parse().map_err(|e| usage(format!("recipe {name} is not TOML: {e}").trim_end()))?;
-    to_flags(name, &table)?;
+/// Reads a recipe's text; `place` is where it stands, for messages.
+pub fn parse(place: &str, text: &str) -> anyhow::Result<Table> {
+    let table: Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| usage(format!("{place} is not TOML: {}", e.message())))?;
+    to_flags(place, &table)?;
     Ok(table)
 }
 
 /// Settings as a table, those that are set.
 pub fn to_table(flags: &Flags) -> anyhow::Result<Table> {
-    Table::try_from(flags).context("settings as TOML")
+    // All that can fail is a number beyond what TOML holds.
+    Table::try_from(flags)
+        .map_err(|_| usage(format!("a number is too large: at most {} can be written", i64::MAX)))
 }
 
 /// A table as settings. Unknown keys are refused with the nearest known one.
-pub fn to_flags(name: &str, table: &Table) -> anyhow::Result<Flags> {
+pub fn to_flags(place: &str, table: &Table) -> anyhow::Result<Flags> {
     let known = keys();
     for key in table.keys() {
         if !known.contains(key) {
             let hint = nearest(key, known.iter().map(String::as_str))
                 .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-            return Err(usage(format!("recipe {name}: unknown key `{key}`{hint}")));
+            return Err(usage(format!("{place}: unknown key `{key}`{hint}")));
         }
         let one = Table::from_iter([(key.clone(), table[key].clone())]);
         one.try_into::<Flags>().map_err(|e| {
             let reason = e.message().to_owned();
-            usage(format!("recipe {name}: `{key}` is {}: {reason}", table[key]))
+            usage(format!("{place}: `{key}` is {}: {reason}", table[key]))
         })?;
     }
-    table.clone().try_into().map_err(|e| usage(format!("recipe {name}: {e}")))
+    table.clone().try_into().map_err(|e| usage(format!("{place}: {e}")))
 }
 
 /// `KEY=VALUE` of `--set`; the value is TOML, or else a text.
@@ -83,6 +86,7 @@ pub fn parse_set(text: &str) -> anyhow::Result<Table> {
     let key = key.trim().replace('-', "_");
     let parsed = format!("value = {value}").parse::<Table>().ok();
     let value = parsed
+        .filter(|table| table.len() == 1)
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| Value::String(value.trim().to_owned()));
     let table = Table::from_iter([(key, value)]);
@@ -111,7 +115,7 @@ mod tests {
     #[test]
     fn unknown_keys_name_the_nearest() {
         let error = parse("mine", "mask_unti = 2").unwrap_err().to_string();
-        assert_eq!(error, "recipe mine: unknown key `mask_unti`; did you mean `mask_unit`?");
+        assert_eq!(error, "mine: unknown key `mask_unti`; did you mean `mask_unit`?");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 
+use crate::output::line;
 use crate::recipe;
 
 #[derive(clap::Args)]
@@ -25,10 +26,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.action {
         Action::List => {
             for (name, text) in recipe::BUILT_IN {
-                println!("{name:<20} {}", recipe::title(text));
+                line(format!("{name:<20} {}", recipe::title(text)));
             }
         }
-        Action::Show { name } => print!("{}", recipe::built_in(name)?),
+        Action::Show { name } => line(recipe::built_in(name)?.trim_end()),
     }
     Ok(())
 }

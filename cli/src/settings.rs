@@ -1,5 +1,6 @@
 //! Settings as they are meant: checked once, with every default filled in.
 
+use std::fmt::Display;
 use std::str::FromStr;
 
 use longmae_data::transform::{HorizontalFlip, Normalize, RandomResizedCrop};
@@ -44,7 +45,8 @@ pub struct Settings {
     pub lr: f64,
     pub min_lr: f64,
     pub epochs: f64,
-    pub warmup_epochs: f64,
+    /// Epochs of warm-up, if they were set.
+    pub warmup_epochs: Option<f64>,
     pub max_steps: Option<u64>,
     pub adamw: AdamWConfig,
     pub clip_grad: Option<f64>,
@@ -53,7 +55,7 @@ pub struct Settings {
     pub save_every: SaveEvery,
     pub keep: usize,
     pub log_every: u64,
-    pub threads: usize,
+    pub threads: Option<usize>,
     pub workers: usize,
     pub seed: u64,
 }
@@ -123,11 +125,11 @@ impl Settings {
             max_steps: flags.max_steps,
             adamw: optimiser.adamw,
             clip_grad: flags.clip_grad,
-            repeat: at_least_one("repeat", *flags.repeat.get_or_insert(1))?,
+            repeat: count("repeat", *flags.repeat.get_or_insert(1), 1_000_000)?,
             max_corrupt: run.max_corrupt,
             save_every: run.save_every,
-            keep: at_least_one("keep", *flags.keep.get_or_insert(2))?,
-            log_every: at_least_one("log_every", *flags.log_every.get_or_insert(10))?,
+            keep: count("keep", *flags.keep.get_or_insert(2), usize::MAX)?,
+            log_every: count("log_every", *flags.log_every.get_or_insert(10), u64::MAX)?,
             threads: run.threads,
             workers: run.workers,
             seed: *flags.seed.get_or_insert(0),
@@ -156,19 +158,20 @@ fn model(flags: &mut Flags) -> anyhow::Result<(Preset, MaeConfig)> {
     let preset = Preset::from_str(name)
         .map_err(|_| unknown("model", name, &Preset::ALL.map(Preset::name)))?;
     let size = *flags.image_size.get_or_insert(ImageSize { height: 224, width: 224 });
+    count("image_size", size.height.max(size.width), 1 << 15)?;
     let patch = *flags.patch_size.get_or_insert(preset.patch_size());
     let grid = PatchGrid::new((size.height, size.width), patch).map_err(usage)?;
     let key_bias = !*flags.no_k_bias.get_or_insert(false);
     let published = decoder_preset(preset);
     let decoder = TowerConfig::new(
-        *flags.decoder_dim.get_or_insert(published.dim),
-        *flags.decoder_depth.get_or_insert(published.depth),
+        count("decoder_dim", *flags.decoder_dim.get_or_insert(published.dim), 1 << 15)?,
+        count("decoder_depth", *flags.decoder_depth.get_or_insert(published.depth), 1000)?,
         *flags.decoder_heads.get_or_insert(published.heads),
     );
     let mae = MaeConfig {
         encoder: VitConfig {
             grid,
-            channels: at_least_one("channels", *flags.channels.get_or_insert(3))?,
+            channels: count("channels", *flags.channels.get_or_insert(3), 4096)?,
             tower: TowerConfig { key_bias, ..preset.tower() },
         },
         decoder: DecoderConfig {
@@ -232,7 +235,7 @@ fn transform(flags: &mut Flags, channels: usize) -> anyhow::Result<Transforms> {
 }
 
 fn data(flags: &mut Flags) -> anyhow::Result<Option<DataSpec>> {
-    let images = at_least_one("synthetic_images", *flags.synthetic_images.get_or_insert(1000))?;
+    let images = count("synthetic_images", *flags.synthetic_images.get_or_insert(1000), 1 << 40)?;
     flags.data.as_deref().map(|spec| data_spec(spec, images)).transpose()
 }
 
@@ -264,7 +267,7 @@ fn validation(flags: &mut Flags) -> anyhow::Result<Validation> {
     };
     let epochs = flags.epochs.unwrap_or(EPOCHS);
     let every = *flags.val_every.get_or_insert(((epochs / 20.0).ceil() as u64).max(1));
-    Ok(Validation { data, every: at_least_one("val_every", every)? })
+    Ok(Validation { data, every: count("val_every", every, 1 << 40)? })
 }
 
 /// Epochs of MAE's published pre-training.
@@ -274,14 +277,20 @@ struct Optimisation {
     lr: f64,
     min_lr: f64,
     epochs: f64,
-    warmup_epochs: f64,
+    warmup_epochs: Option<f64>,
     adamw: AdamWConfig,
 }
 
 fn optimisation(flags: &mut Flags, batching: &Batching) -> anyhow::Result<Optimisation> {
     let epochs = positive("epochs", *flags.epochs.get_or_insert(EPOCHS))?;
-    let warmup_epochs =
-        within("warmup_epochs", *flags.warmup_epochs.get_or_insert(epochs / 20.0), 0.0, epochs)?;
+    let epochs = within("epochs", epochs, 0.0, 1e9)?;
+    let warmup_epochs = flags.warmup_epochs;
+    if let Some(warmup) = warmup_epochs.filter(|warmup| !(0.0..=epochs).contains(warmup)) {
+        return Err(usage(format!(
+            "warmup_epochs {warmup}: expected a number from 0 to {epochs}, the run's epochs (set \
+             --warmup-epochs)"
+        )));
+    }
     let blr = positive("blr", *flags.blr.get_or_insert(1.5e-4))?;
     let lr = flags.lr.unwrap_or(blr * batching.effective as f64 / 256.0);
     let lr = positive("lr", lr)?;
@@ -289,7 +298,7 @@ fn optimisation(flags: &mut Flags, batching: &Batching) -> anyhow::Result<Optimi
     let decay = *flags.weight_decay.get_or_insert(ADAMW.weight_decay);
     let weight_decay = within("weight_decay", decay, 0.0, f64::MAX)?;
     flags.clip_grad.map(|max| positive("clip_grad", max)).transpose()?;
-    flags.max_steps.map(|steps| at_least_one("max_steps", steps)).transpose()?;
+    flags.max_steps.map(|steps| count("max_steps", steps, u64::MAX)).transpose()?;
     let adamw = AdamWConfig { weight_decay, ..ADAMW };
     Ok(Optimisation { lr, min_lr, epochs, warmup_epochs, adamw })
 }
@@ -297,7 +306,7 @@ fn optimisation(flags: &mut Flags, batching: &Batching) -> anyhow::Result<Optimi
 struct Run {
     max_corrupt: MaxCorrupt,
     save_every: SaveEvery,
-    threads: usize,
+    threads: Option<usize>,
     workers: usize,
 }
 
@@ -309,17 +318,17 @@ fn run(flags: &mut Flags) -> anyhow::Result<Run> {
         max_corrupt: max_corrupt.map_err(usage)?.unwrap_or_default(),
         save_every: SaveEvery::from_str(save_every)
             .map_err(|e| usage(format!("save_every {e}")))?,
-        threads: at_least_one("threads", flags.threads.unwrap_or(cores))?,
-        workers: at_least_one("workers", flags.workers.unwrap_or(cores.min(8)))?,
+        threads: flags.threads.map(|threads| count("threads", threads, 1024)).transpose()?,
+        workers: count("workers", flags.workers.unwrap_or(cores.min(8)), 1024)?,
     })
 }
 
-fn at_least_one<N: PartialEq + From<u8>>(name: &str, value: N) -> anyhow::Result<N> {
-    if value == N::from(0) {
-        Err(usage(format!("{name} 0: expected at least 1")))
-    } else {
-        Ok(value)
+/// A whole number from 1 to `most`.
+fn count<N: PartialOrd + From<u8> + Display>(name: &str, value: N, most: N) -> anyhow::Result<N> {
+    if value < N::from(1) || value > most {
+        return Err(usage(format!("{name} {value}: expected a number from 1 to {most}")));
     }
+    Ok(value)
 }
 
 fn positive(name: &str, value: f64) -> anyhow::Result<f64> {

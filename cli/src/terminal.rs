@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Mutex;
 
+use crate::output;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use longmae_train::{StepKind, StepRecord};
@@ -48,7 +49,7 @@ impl Terminal {
 
     /// Says something on the terminal and in the log.
     pub fn say(&self, text: &str) {
-        self.bar.suspend(|| println!("{text}"));
+        self.bar.suspend(|| output::line(text));
         for line in text.lines() {
             tracing::info!("{line}");
         }
@@ -85,7 +86,7 @@ impl StepBar {
             let line = format!("step {}/{} {text} {left} left", record.step, self.total);
             tracing::info!("{line}");
             if bar.is_hidden() {
-                println!("{line}");
+                output::line(&line);
             }
         }
     }

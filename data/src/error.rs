@@ -61,6 +61,9 @@ pub enum Error {
         /// The most pixels allowed.
         limit: u64,
     },
+    /// The image is one pixel.
+    #[error("the image is a single pixel: there is nothing in it to learn from")]
+    SinglePixel,
     /// The image does not have the channels asked for.
     #[error("the image has {found} channels where {expected} are expected")]
     Channels {
@@ -144,7 +147,7 @@ pub enum Error {
         group: usize,
     },
     /// More samples are corrupt than the limit allows.
-    #[error("{count} samples are corrupt, more than the limit of {limit}; among them: {examples}")]
+    #[error("corrupt samples: {count}, more than the limit of {limit}; among them: {examples}")]
     TooManyCorrupt {
         /// Distinct corrupt samples met so far.
         count: usize,

@@ -80,6 +80,10 @@ impl Source for ImageFolder {
         let image = std::fs::read(path)
             .map_err(|source| Error::Io { path: path.clone(), source })
             .and_then(|bytes| decode(&bytes, &self.options))
+            .and_then(|image| match (image.width, image.height) {
+                (1, 1) => Err(Error::SinglePixel),
+                _ => Ok(image),
+            })
             .map_err(|e| e.of_sample(path.display().to_string()))?;
         Ok(Sample { id: self.id(index), image, target: target.clone() })
     }

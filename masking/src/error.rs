@@ -16,7 +16,7 @@ pub enum Error {
         /// Patches there are.
         patches: usize,
     },
-    /// A mask unit that does not fit into the grid.
+    /// A mask unit that does not fit into the grid more than once.
     #[error(
         "mask unit {unit} ({unit}x{unit} patches): expected 1 to {largest} on a {rows}x{cols} grid"
     )]

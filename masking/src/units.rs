@@ -15,9 +15,9 @@ impl MaskUnits {
     /// Units of `unit` x `unit` patches over `grid`.
     ///
     /// # Errors
-    /// When the unit is zero or larger than the grid.
+    /// When the unit is zero, larger than the grid, or all of it: a single unit cannot be hidden in part.
     pub fn new(grid: PatchGrid, unit: usize) -> Result<Self> {
-        let largest = grid.rows().min(grid.cols());
+        let largest = largest_unit(grid);
         if unit == 0 || unit > largest {
             let (rows, cols) = (grid.rows(), grid.cols());
             return Err(Error::Unit { unit, largest, rows, cols });
@@ -73,6 +73,12 @@ impl MaskUnits {
         check_permutation("units", self.len(), order.iter().copied())?;
         Ok(order.iter().flat_map(|unit| self.patches(*unit)).collect())
     }
+}
+
+/// The largest unit of which there is more than one; on a grid of one patch, that patch.
+fn largest_unit(grid: PatchGrid) -> usize {
+    let side = grid.rows().min(grid.cols());
+    if grid.rows() == grid.cols() { (side - 1).max(1) } else { side }
 }
 
 /// Checks that `ids` holds each number below `expected` once.

@@ -15,6 +15,7 @@ const FORMAT: u32 = 1;
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
+const TEMPORARY: &str = ".tmp-step-";
 
 /// What a checkpoint holds beside tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,18 +62,22 @@ impl Checkpoints {
     /// # Errors
     /// When the folder cannot be read.
     pub fn steps(&self) -> Result<Vec<u64>> {
+        let names = self.names()?;
+        let digits = names.iter().filter_map(|name| name.strip_prefix("step-"));
+        let mut steps: Vec<u64> = digits.filter_map(|digits| digits.parse().ok()).collect();
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    /// What lies in the folder; nothing if it does not exist.
+    fn names(&self) -> Result<Vec<String>> {
         let entries = match fs::read_dir(&self.folder) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(Error::io("reading", &self.folder))?,
         };
-        let mut steps = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(Error::io("reading", &self.folder))?.file_name();
-            let digits = name.to_str().and_then(|name| name.strip_prefix("step-"));
-            steps.extend(digits.and_then(|digits| digits.parse::<u64>().ok()));
-        }
-        steps.sort_unstable();
-        Ok(steps)
+        let name = |entry: std::io::Result<fs::DirEntry>| Ok(entry?.file_name().into_string().ok());
+        let names: std::io::Result<Vec<_>> = entries.map(name).collect();
+        Ok(names.map_err(Error::io("reading", &self.folder))?.into_iter().flatten().collect())
     }
 
     /// Folder of the checkpoint after `step` steps.
@@ -91,7 +96,7 @@ impl Checkpoints {
         model: impl FnOnce(&Path) -> std::result::Result<(), BoxError>,
     ) -> Result<PathBuf> {
         let target = self.path(state.step);
-        let temporary = self.folder.join(format!(".tmp-step-{:08}", state.step));
+        let temporary = self.folder.join(format!("{TEMPORARY}{:08}", state.step));
         let written = write_files(&temporary, state, optimizer, model)
             .and_then(|()| replace(&temporary, &target))
             .and_then(|()| sync(&self.folder));
@@ -117,11 +122,15 @@ impl Checkpoints {
         if steps.is_empty() { Ok(None) } else { Err(Error::NoCheckpoint(self.folder.clone())) }
     }
 
-    /// Deletes all but the newest `keep` checkpoints.
+    /// Deletes all but the newest `keep` checkpoints, and what a save that was cut off left behind.
     ///
     /// # Errors
     /// When a folder cannot be deleted.
     pub fn prune(&self, keep: usize) -> Result<()> {
+        for name in self.names()?.iter().filter(|name| name.starts_with(TEMPORARY)) {
+            let path = self.folder.join(name);
+            fs::remove_dir_all(&path).map_err(Error::io("deleting", &path))?;
+        }
         let steps = self.steps()?;
         for step in steps.iter().rev().skip(keep.max(1)) {
             let path = self.path(*step);

@@ -95,19 +95,19 @@ impl MetricsLog {
 }
 
 /// The whole lines of a log that are about steps up to `step`; nothing for a run that starts.
-fn lines_until(path: &Path, step: u64) -> Result<String> {
-    let mut kept = String::new();
+fn lines_until(path: &Path, step: u64) -> Result<Vec<u8>> {
+    let mut kept = Vec::new();
     if step == 0 || !path.exists() {
         return Ok(kept);
     }
     let file = File::open(path).map_err(Error::io("reading", path))?;
-    for line in BufReader::new(file).lines() {
-        let line = line.map_err(Error::io("reading", path))?;
+    for line in BufReader::new(file).split(b'\n') {
+        let mut line = line.map_err(Error::io("reading", path))?;
         // A line that was cut by a crash does not parse, and what follows it is later still.
-        let Ok(record) = serde_json::from_str::<serde_json::Value>(&line) else { break };
+        let Ok(record) = serde_json::from_slice::<serde_json::Value>(&line) else { break };
         if record["step"].as_u64().is_some_and(|s| s <= step) {
-            kept.push_str(&line);
-            kept.push('\n');
+            line.push(b'\n');
+            kept.append(&mut line);
         }
     }
     Ok(kept)

@@ -17,7 +17,7 @@ impl SaveEvery {
     pub fn due(self, step: u64, steps_per_epoch: u64, since: Duration) -> bool {
         match self {
             Self::Steps(every) => step.is_multiple_of(every),
-            Self::Epochs(every) => step.is_multiple_of(every * steps_per_epoch),
+            Self::Epochs(every) => step.is_multiple_of(every.saturating_mul(steps_per_epoch)),
             Self::Time(every) => since >= every,
         }
     }
@@ -34,7 +34,7 @@ impl FromStr for SaveEvery {
         if let Some(epochs) = text.strip_suffix('e') {
             number(epochs).map(Self::Epochs)
         } else if let Some(minutes) = text.strip_suffix('m') {
-            number(minutes).map(|m| Self::Time(Duration::from_secs(60 * m)))
+            number(minutes).map(|m| Self::Time(Duration::from_secs(m.saturating_mul(60))))
         } else {
             number(text).map(Self::Steps)
         }

@@ -1,7 +1,7 @@
 //! Named tensors in safetensors files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 
 use candle_core::{Device, Tensor, Var};
@@ -12,8 +12,14 @@ use crate::{Error, Result};
 pub(crate) fn save_tensors(path: &Path, vars: &[(String, Var)]) -> Result<()> {
     let tensors: HashMap<&str, Tensor> =
         vars.iter().map(|(name, var)| (name.as_str(), var.as_detached_tensor())).collect();
-    candle_core::safetensors::save(&tensors, path)?;
-    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("writing", path))
+    // safetensors replaces the file by one that only its owner may read: give it the usual rights back.
+    let rights = File::create(path).and_then(|file| file.metadata()).map(|data| data.permissions());
+    let rights = rights.map_err(Error::io("creating", path))?;
+    candle_core::safetensors::save(&tensors, path)
+        .map_err(|e| Error::io("writing", path)(std::io::Error::other(e)))?;
+    fs::set_permissions(path, rights)
+        .and_then(|()| File::open(path)?.sync_all())
+        .map_err(Error::io("writing", path))
 }
 
 /// Reads all tensors of a file.

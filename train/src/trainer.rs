@@ -67,6 +67,7 @@ pub struct Trainer<T> {
     step: u64,
     loss: Option<f64>,
     seconds: f64,
+    skipped: u64,
     skipped_in_row: usize,
     last_save: (u64, Instant),
 }
@@ -86,6 +87,7 @@ impl<T: Task> Trainer<T> {
             step: 0,
             loss: None,
             seconds: 0.0,
+            skipped: 0,
             skipped_in_row: 0,
             last_save: (0, Instant::now()),
         })
@@ -94,6 +96,11 @@ impl<T: Task> Trainer<T> {
     /// The task.
     pub fn task(&self) -> &T {
         &self.task
+    }
+
+    /// Steps that were skipped since this object was made, because loss or gradient was not finite.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
     }
 
     /// Where the run stands.
@@ -222,7 +229,7 @@ impl<T: Task> Trainer<T> {
             self.loss = Some(sum.loss);
             self.skipped_in_row = 0;
         } else {
-            self.skipped(&sum)?;
+            self.count_skipped(&sum)?;
         }
         Ok(self.record(&sum, grad_norm, lr, finite))
     }
@@ -243,7 +250,8 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Counts a step whose numbers went bad; too many in a row are an error.
-    fn skipped(&mut self, sum: &StepSum) -> Result<()> {
+    fn count_skipped(&mut self, sum: &StepSum) -> Result<()> {
+        self.skipped += 1;
         self.skipped_in_row += 1;
         let samples = if sum.bad_samples.is_empty() {
             "the gradient overflowed, no single one".to_owned()

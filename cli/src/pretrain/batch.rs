@@ -14,6 +14,7 @@ use longmae_patching::PatchGrid;
 use longmae_train::{Batches, BoxError, Stateful};
 use longmae_vit::DropPath;
 
+use super::data::Sources;
 use crate::settings::Settings;
 
 /// A batch with its masks.
@@ -87,6 +88,7 @@ impl Collate {
 /// Endless training batches that can be resumed.
 pub struct TrainBatches {
     source: Arc<dyn Source>,
+    digest: String,
     settings: Settings,
     loader: Loader<Batch>,
     /// The first batch, made ahead to show that data can be read; not yet counted in the state.
@@ -95,11 +97,13 @@ pub struct TrainBatches {
 
 impl TrainBatches {
     /// Starts loading and waits for the first batch.
-    pub fn open(source: Arc<dyn Source>, settings: &Settings) -> anyhow::Result<Self> {
+    pub fn open(sources: &Sources, settings: &Settings) -> anyhow::Result<Self> {
+        let source = sources.train.clone();
+        let digest = digest(source.as_ref());
         let mut loader = train_loader(&source, settings, LoaderState::default())?;
         let state = loader.state();
         let first = loader.next_batch().transpose()?.map(|batch| (batch, state));
-        Ok(Self { source, settings: settings.clone(), loader, first })
+        Ok(Self { source, digest, settings: settings.clone(), loader, first })
     }
 
     /// Corrupt samples met so far.
@@ -115,12 +119,26 @@ impl Stateful for TrainBatches {
 
     fn save(&self) -> serde_json::Value {
         let state = self.first.as_ref().map_or_else(|| self.loader.state(), |(_, state)| *state);
-        serde_json::json!({ "epoch": state.epoch, "position": state.position })
+        serde_json::json!({
+            "epoch": state.epoch,
+            "position": state.position,
+            "images": self.source.len(),
+            "digest": self.digest,
+        })
     }
 
     fn restore(&mut self, state: &serde_json::Value) -> Result<(), BoxError> {
-        let state: LoaderState = serde_json::from_value(state.clone())
-            .map_err(|e| format!("the checkpoint's loader state cannot be read: {e}"))?;
+        let (images, digest) = (state["images"].as_u64(), state["digest"].as_str());
+        if images != Some(self.source.len() as u64) || digest != Some(&self.digest) {
+            let (then, now) = (images.unwrap_or_default(), self.source.len());
+            return Err(format!(
+                "the data is not what the run was begun with: {then} images then, {now} now, or other names"
+            )
+            .into());
+        }
+        let number =
+            |key: &str| state[key].as_u64().ok_or_else(|| format!("its loader state has no {key}"));
+        let state = LoaderState { epoch: number("epoch")?, position: number("position")? };
         self.first = None;
         self.loader = train_loader(&self.source, &self.settings, state)?;
         Ok(())
@@ -136,6 +154,16 @@ impl Batches for TrainBatches {
         }
         Ok(self.loader.next_batch().transpose()?)
     }
+}
+
+/// A short hash (FNV-1a) of the names of all samples, in order.
+fn digest(source: &dyn Source) -> String {
+    let names =
+        (0..source.len()).flat_map(|index| source.id(index).into_bytes().into_iter().chain([0]));
+    let hash = names.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
 }
 
 fn train_loader(

@@ -27,6 +27,11 @@ impl Sources {
         })
     }
 
+    /// The images that pictures are made of: those held out, if there are any.
+    pub fn shown(&self) -> &Arc<dyn Source> {
+        self.validation.as_ref().unwrap_or(&self.train)
+    }
+
     /// Optimiser steps of an epoch; the last incomplete one is dropped.
     pub fn steps_per_epoch(&self, settings: &Settings) -> anyhow::Result<u64> {
         let images = self.train.len() * settings.repeat;

@@ -1,28 +1,45 @@
 //! `--dry-run`: the plan of a run, trained on nothing.
 
+use std::path::Path;
+
 use longmae_report::{ActivationModel, Cost, Memory, ModelShape, Tower};
 use longmae_train::SaveEvery;
 use longmae_vit::TowerConfig;
 
 use super::data::Sources;
+use super::info;
 use super::train_config;
+use crate::output::line;
 use crate::settings::Settings;
 use crate::terminal::plural;
 
+/// Expected memory of the run at its peak, in bytes.
+pub fn memory(settings: &Settings) -> anyhow::Result<f64> {
+    Ok(memory_estimate(settings)?.total_bytes)
+}
+
+fn memory_estimate(settings: &Settings) -> anyhow::Result<Memory> {
+    let batch = settings.batching.batch_size;
+    Ok(shape(settings).memory_estimate(batch, &ActivationModel::default())?)
+}
+
 /// Prints the plan.
-pub fn print(name: &str, settings: &Settings) -> anyhow::Result<()> {
-    let shape = shape(settings);
-    let cost = shape.cost()?;
-    let memory =
-        shape.memory_estimate(settings.batching.batch_size, &ActivationModel::default())?;
-    println!("plan of {name} (nothing is trained)");
+pub fn print(name: &str, settings: &Settings, weights: Option<&Path>) -> anyhow::Result<()> {
+    let cost = shape(settings).cost()?;
+    let memory = memory_estimate(settings)?;
+    line(format!("plan of {name} (nothing is trained)"));
     for (what, value) in
         sequence(settings, &cost).into_iter().chain(expense(settings, &cost, &memory))
     {
-        println!("  {what:<16} {value}");
+        line(format!("  {what:<16} {value}"));
+    }
+    if let Some(weights) = weights {
+        let checkpoint = info::open_weights(weights, settings)?;
+        let kind = checkpoint.kind().map_or_else(|| "unknown".to_owned(), |kind| kind.to_string());
+        line(format!("  {:<16} {} ({kind})", "start from", checkpoint.path().display()));
     }
     for (what, value) in schedule(settings)? {
-        println!("  {what:<16} {value}");
+        line(format!("  {what:<16} {value}"));
     }
     Ok(())
 }
@@ -138,8 +155,11 @@ fn schedule(settings: &Settings) -> anyhow::Result<Lines> {
         (
             "steps",
             format!(
-                "{} ({} an epoch, {:.2} epochs, {} of warm-up)",
-                config.total_steps, per_epoch, config.schedule.epochs, settings.warmup_epochs
+                "{} ({} an epoch, {:.2} epochs, {:.2} of warm-up)",
+                config.total_steps,
+                per_epoch,
+                config.schedule.epochs,
+                config.schedule.warmup_epochs
             ),
         ),
         ("checkpoints", checkpoints(settings.save_every, per_epoch, config.total_steps)),
@@ -161,11 +181,11 @@ fn checkpoints(every: SaveEvery, per_epoch: u64, total: u64) -> String {
             );
         }
         SaveEvery::Steps(steps) => steps,
-        SaveEvery::Epochs(epochs) => epochs * per_epoch,
+        SaveEvery::Epochs(epochs) => epochs.saturating_mul(per_epoch),
     };
     let count = total.div_ceil(steps);
     let first: Vec<String> =
-        (1..=count.min(3)).map(|n| (n * steps).min(total).to_string()).collect();
+        (1..=count.min(3)).map(|n| n.saturating_mul(steps).min(total).to_string()).collect();
     let rest = if count > 3 { format!(", ... {total} ({count} in all)") } else { String::new() };
     format!("after steps {}{rest}", first.join(", "))
 }

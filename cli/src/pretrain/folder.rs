@@ -1,7 +1,9 @@
 //! The folder of a run.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use longmae_train::{Checkpoint, Checkpoints};
@@ -15,42 +17,45 @@ use crate::settings::Settings;
 /// Settings that may change when a run goes on: they change how it runs, not what it computes.
 const FREE: [&str; 6] = ["workers", "threads", "save_every", "keep", "log_every", "max_corrupt"];
 
+const RECIPE: &str = "recipe.toml";
+const METRICS: &str = "metrics.jsonl";
+
 /// How a run begins.
 pub enum Start {
-    /// In a folder that holds no run yet.
-    Fresh(PathBuf),
+    /// In a new folder: the one named by `--out`, or one named for recipe and time.
+    Fresh(Place),
     /// In the folder of a run that was begun.
     Resume(Box<Begun>),
 }
 
+/// Where a new run goes.
+pub enum Place {
+    /// Exactly here.
+    Out(PathBuf),
+    /// Here, or beside it if another run was begun in the same second.
+    Near(PathBuf),
+}
+
+impl Place {
+    fn choose(args: &Args, asked: &Asked) -> Self {
+        args.out.clone().map_or_else(|| Self::Near(new_path(&asked.name)), Self::Out)
+    }
+}
+
 /// A run that was begun.
 pub struct Begun {
-    folder: RunFolder,
+    path: PathBuf,
     recipe: Table,
 }
 
 /// Decides where the run goes, from `--out` and `--resume`.
 pub fn choose(args: &Args, asked: &Asked) -> anyhow::Result<Start> {
     match args.resume.as_deref() {
-        None | Some("none") => {
-            let path = args.out.clone().unwrap_or_else(|| new_path(&asked.name));
-            if RunFolder::holds_run(&path) {
-                bail!(
-                    "{} already holds a run: go on with it by --resume {}, or give another --out",
-                    path.display(),
-                    path.display()
-                );
-            }
-            Ok(Start::Fresh(path))
-        }
-        Some("auto") => {
-            let path = args.out.clone().or_else(|| newest(&asked.name));
-            match path {
-                Some(path) if RunFolder::holds_run(&path) => resume(path, Some(&asked.table)),
-                Some(path) => Ok(Start::Fresh(path)),
-                None => Ok(Start::Fresh(new_path(&asked.name))),
-            }
-        }
+        None | Some("none") => Ok(Start::Fresh(Place::choose(args, asked))),
+        Some("auto") => match args.out.clone().or_else(|| newest(&asked.name)) {
+            Some(path) if holds_run(&path) => resume(path, asked),
+            _ => Ok(Start::Fresh(Place::choose(args, asked))),
+        },
         Some(folder) => {
             if args.out.as_ref().is_some_and(|out| out != Path::new(folder)) {
                 return Err(usage("--resume FOLDER goes on in that folder: leave --out away"));
@@ -59,31 +64,36 @@ pub fn choose(args: &Args, asked: &Asked) -> anyhow::Result<Start> {
             if !path.is_dir() {
                 bail!("--resume {folder}: no such folder");
             }
-            if !RunFolder::holds_run(&path) {
+            if args.init_weights.is_some() {
+                return Err(usage(
+                    "--init-weights starts a run, --resume goes on with one: give one of them",
+                ));
+            }
+            if !holds_run(&path) {
                 bail!("--resume {folder}: this folder holds no run (no recipe.toml)");
             }
-            let asked_recipe = args.recipe.is_some().then_some(&asked.table);
-            resume(path, asked_recipe)
+            resume(path, asked)
         }
     }
 }
 
-/// Goes on with a run; `asked` are settings that it must have been begun with.
-fn resume(path: PathBuf, asked: Option<&Table>) -> anyhow::Result<Start> {
-    let folder = RunFolder { path };
-    let file = folder.recipe_path();
+/// Goes on with a run. What was asked for, a recipe included, must be what it was begun with.
+fn resume(path: PathBuf, asked: &Asked) -> anyhow::Result<Start> {
+    let file = path.join(RECIPE);
     let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-    let begun = Begun { recipe: recipe::parse(&file.display().to_string(), &text)?, folder };
-    if let Some(asked) = asked {
-        begun.check(asked)?;
-    }
+    let begun = Begun { recipe: recipe::parse(&file.display().to_string(), &text)?, path };
+    begun.check(asked.explicit())?;
     Ok(Start::Resume(Box::new(begun)))
 }
 
 impl Begun {
+    /// The run's name, its folder's.
+    pub fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// The run's own settings, with those typed now that may change.
     pub fn settings(&self, typed: &Table) -> anyhow::Result<Settings> {
-        self.check(typed)?;
         let mut table = self.recipe.clone();
         let free = typed.iter().filter(|(key, _)| FREE.contains(&key.as_str()));
         table.extend(free.map(|(key, value)| (key.clone(), value.clone())));
@@ -109,26 +119,75 @@ impl Begun {
         }
         bail!(
             "{} was begun with other settings: {}; leave them away, or start a new run",
-            self.folder.path.display(),
+            self.path.display(),
             differ.join("; ")
         );
     }
 }
 
 impl Start {
+    /// Refuses to begin where a run is.
+    pub fn check(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Fresh(Place::Out(path)) if holds_run(path) => Err(taken(path)),
+            _ => Ok(()),
+        }
+    }
+
     /// Creates the folder, or opens it; tells whether checkpoints are to be looked for.
     pub fn open(self, recipe: &str) -> anyhow::Result<(RunFolder, bool)> {
         match self {
-            Self::Resume(begun) => Ok((begun.folder, true)),
-            Self::Fresh(path) => {
-                let folder = RunFolder { path };
-                fs::create_dir_all(&folder.path)
-                    .with_context(|| format!("cannot create {}", folder.path.display()))?;
-                longmae_report::write_atomic(folder.recipe_path(), recipe.as_bytes())?;
-                Ok((folder, false))
+            Self::Resume(begun) => {
+                let file = begun.path.join(RECIPE);
+                let lock = File::open(&file).with_context(|| file.display().to_string())?;
+                Ok((RunFolder::lock(begun.path, lock)?, true))
+            }
+            Self::Fresh(place) => {
+                let path = create(place)?;
+                let file = path.join(RECIPE);
+                let mut lock = match File::create_new(&file) {
+                    Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(taken(&path)),
+                    lock => lock.with_context(|| format!("cannot create {}", file.display()))?,
+                };
+                lock.write_all(recipe.as_bytes()).with_context(|| file.display().to_string())?;
+                Ok((RunFolder::lock(path, lock)?, false))
             }
         }
     }
+}
+
+fn taken(path: &Path) -> anyhow::Error {
+    let path = path.display();
+    anyhow::anyhow!(
+        "{path} already holds a run: go on with it by --resume {path}, or give another --out"
+    )
+}
+
+/// Creates a run's folder.
+fn create(place: Place) -> anyhow::Result<PathBuf> {
+    let path = match place {
+        Place::Out(path) => {
+            fs::create_dir_all(&path)
+                .with_context(|| format!("cannot create {}", path.display()))?;
+            return Ok(path);
+        }
+        Place::Near(path) => path,
+    };
+    let context = || format!("cannot create {}", path.display());
+    fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).with_context(context)?;
+    let mut attempt = path.clone();
+    for number in 2.. {
+        match fs::create_dir(&attempt) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                attempt = PathBuf::from(format!("{}-{number}", path.display()));
+            }
+            created => {
+                created.with_context(context)?;
+                break;
+            }
+        }
+    }
+    Ok(attempt)
 }
 
 /// `runs/NAME-UTCTIME`.
@@ -145,32 +204,44 @@ fn newest(name: &str) -> Option<PathBuf> {
     fs::read_dir("runs")
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|file| file.strip_prefix(&prefix).is_some_and(is_time))
+        .filter(|file| {
+            file.strip_prefix(&prefix).and_then(|rest| rest.get(..15)).is_some_and(is_time)
+        })
         .max()
         .map(|file| Path::new("runs").join(file))
 }
 
-/// What lies where in a run's folder.
+/// Whether a folder has anything of a run in it.
+fn holds_run(path: &Path) -> bool {
+    [RECIPE, "checkpoints", "encoder.safetensors", METRICS]
+        .iter()
+        .any(|name| path.join(name).exists())
+}
+
+/// What lies where in a run's folder. While it is held, no other process can train there.
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
+    _lock: Arc<File>,
 }
 
 impl RunFolder {
-    fn holds_run(path: &Path) -> bool {
-        path.join("recipe.toml").exists() || path.join("checkpoints").exists()
+    fn lock(path: PathBuf, lock: File) -> anyhow::Result<Self> {
+        match lock.try_lock() {
+            // A file system without locks cannot tell.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Self { path, _lock: Arc::new(lock) }),
+            Err(TryLockError::WouldBlock) => {
+                bail!("another process is training in {}", path.display())
+            }
+        }
     }
 
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    fn recipe_path(&self) -> PathBuf {
-        self.path.join("recipe.toml")
-    }
-
     pub fn metrics_path(&self) -> PathBuf {
-        self.path.join("metrics.jsonl")
+        self.path.join(METRICS)
     }
 
     pub fn log_path(&self) -> PathBuf {

@@ -9,6 +9,7 @@ use longmae_vit::TowerConfig;
 use longmae_weights::{Checkpoint, Kind, Metadata, ModelInfo, TowerInfo, is_encoder};
 
 use crate::exit::usage;
+use crate::flags::Flags;
 use crate::recipe;
 use crate::settings::Settings;
 
@@ -45,7 +46,9 @@ pub fn metadata(
         loss,
         code_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let recipe = recipe::to_table(&settings.flags)?.to_string();
+    // What a machine chose for itself is no part of what was computed.
+    let flags = Flags { workers: None, threads: None, ..settings.flags.clone() };
+    let recipe = recipe::to_table(&flags)?.to_string();
     Ok(Metadata { kind, info, recipe: Some(recipe) })
 }
 
@@ -65,8 +68,7 @@ pub fn vars(params: &Params) -> Vec<(String, Var)> {
 
 /// Loads weights to start from: a whole model, or an encoder.
 pub fn load_weights(path: &Path, params: &Params, settings: &Settings) -> anyhow::Result<()> {
-    let checkpoint = Checkpoint::open(find_weights(path)?)?;
-    check_grid(&checkpoint, settings)?;
+    let checkpoint = open_weights(path, settings)?;
     let vars = vars(params);
     if checkpoint.kind() == Some(Kind::Encoder) {
         let encoder: Vec<_> = vars.into_iter().filter(|(name, _)| is_encoder(name)).collect();
@@ -75,6 +77,13 @@ pub fn load_weights(path: &Path, params: &Params, settings: &Settings) -> anyhow
         checkpoint.load_into(&vars)?;
     }
     Ok(())
+}
+
+/// Opens weights and checks that they are of this grid.
+pub fn open_weights(path: &Path, settings: &Settings) -> anyhow::Result<Checkpoint> {
+    let checkpoint = Checkpoint::open(find_weights(path)?)?;
+    check_grid(&checkpoint, settings)?;
+    Ok(checkpoint)
 }
 
 /// Shapes cannot tell a 16x16 grid from one of 8x32: the file's own words can.

@@ -12,24 +12,27 @@ mod validation;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use candle_core::Device;
 use longmae_mae::Mae;
 use longmae_ops::Params;
-use longmae_train::{Checkpoint, MetricsLog, Outcome, Schedule, TrainConfig, Trainer};
+use longmae_train::{MetricsLog, Outcome, Schedule, TrainConfig, Trainer};
 use toml::Table;
 
 use crate::exit::usage;
 use crate::flags::Flags;
 use crate::recipe;
 use crate::settings::Settings;
+use crate::signals;
 use crate::terminal::{Terminal, plural};
+use crate::threads;
 use batch::TrainBatches;
 use data::Sources;
 use folder::{RunFolder, Start};
-use observer::PretrainObserver;
+use observer::{PretrainObserver, Watched};
+use pictures::Pictures;
 use task::PretrainTask;
 
 #[derive(clap::Args)]
@@ -65,6 +68,8 @@ struct Asked {
     table: Table,
     /// What the command line alone set.
     typed: Table,
+    /// Whether `--recipe` was given.
+    recipe_named: bool,
 }
 
 impl Asked {
@@ -84,78 +89,85 @@ impl Asked {
             None => recipe::load("demo")?,
         };
         table.extend(typed.clone());
-        Ok(Self { name, table, typed })
+        Ok(Self { name, table, typed, recipe_named: args.recipe.is_some() })
+    }
+
+    /// What was asked for in so many words: a recipe that was named, and what was typed.
+    fn explicit(&self) -> &Table {
+        if self.recipe_named { &self.table } else { &self.typed }
     }
 
     fn settings(&self) -> anyhow::Result<Settings> {
-        Settings::resolve(recipe::to_flags(&self.name, &self.table)?)
+        Settings::resolve(recipe::to_flags(&format!("recipe {}", self.name), &self.table)?)
     }
 }
 
 /// Runs the command; `program` is how the user calls it, for messages.
 pub fn run(args: Args, program: &str) -> anyhow::Result<()> {
     let asked = Asked::new(&args)?;
-    let settings = asked.settings()?;
-    if args.dry_run {
-        return dry_run::print(&asked.name, &settings);
-    }
     let start = folder::choose(&args, &asked)?;
-    let settings = match &start {
-        Start::Fresh(_) => settings,
-        Start::Resume(run) => run.settings(&asked.typed)?,
+    let (name, settings) = match &start {
+        Start::Fresh(_) => (asked.name.clone(), asked.settings()?),
+        Start::Resume(run) => (run.name(), run.settings(&asked.typed)?),
     };
-    if settings.data.is_none() {
-        return Err(usage(format!("recipe {} needs --data (a folder of images)", asked.name)));
+    start.check()?;
+    if args.dry_run {
+        return dry_run::print(&name, &settings, args.init_weights.as_deref());
     }
-    threads(settings.threads);
+    if settings.data.is_none() {
+        return Err(usage(format!("recipe {name} needs --data (a folder of images)")));
+    }
+    threads::limit(settings.threads)?;
     train(&args, &settings, start, program)
 }
 
-/// Gives the model's computation this many threads.
-fn threads(count: usize) {
-    // An error means that the pool exists already; its size then stays as it is.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(count).build_global();
-}
-
 fn train(args: &Args, settings: &Settings, start: Start, program: &str) -> anyhow::Result<()> {
+    // Everything that can refuse comes before the folder is made: a mistake leaves no half-started run.
     let sources = Sources::open(settings)?;
-    let steps_per_epoch = sources.steps_per_epoch(settings)?;
-    let config = train_config(settings, steps_per_epoch)?;
+    let config = train_config(settings, sources.steps_per_epoch(settings)?)?;
     let params = Params::new(settings.seed, &Device::Cpu);
     let mae = Mae::new(settings.mae, &params)?;
     if let Some(weights) = &args.init_weights {
         info::load_weights(weights, &params, settings)?;
     }
-    // The first batch is made before anything is written: data that cannot be read leave no half-started run.
-    let mut batches = TrainBatches::open(sources.train.clone(), settings)?;
-    let (folder, checkpoint) = start.open(&config.recipe)?;
+    let mut batches = TrainBatches::open(&sources, settings)?;
+    let pictures = Pictures::new(sources.shown(), settings)?;
+
+    let (folder, resumes) = start.open(&config.recipe)?;
     let terminal = Terminal::start(&folder.log_path(), settings.log_every)?;
-    let task = PretrainTask::new(mae, params, settings, steps_per_epoch);
+    let task = PretrainTask::new(mae, params, settings, config.steps_per_epoch);
     let mut trainer = Trainer::new(task, config.clone(), folder.checkpoints())?;
-    let checkpoint = match checkpoint {
-        true => folder.latest_checkpoint()?,
-        false => None,
-    };
-    if let Some(checkpoint) = &checkpoint {
-        restore(&mut trainer, checkpoint, &mut batches)?;
+    if resumes && let Some(checkpoint) = folder.latest_checkpoint()? {
+        let context = || format!("cannot resume from {}", checkpoint.path().display());
+        trainer.restore(&checkpoint, &mut batches).with_context(context)?;
     }
     let done = trainer.progress().step;
     if done >= config.total_steps {
-        terminal.say(&format!("{} is finished: {done} steps are done", folder.path().display()));
-        return Ok(());
+        let path = folder.path().display();
+        terminal.say(&format!("{path} is finished: {} done", plural(done, "step")));
+        return finish(&trainer, &folder, &terminal);
     }
     terminal.say(&greeting(settings, &config, &sources, &folder, done));
-    let mut observer =
-        PretrainObserver::new(&terminal, settings, &sources, &folder, &config, done)?;
+    for warning in warnings(settings, &config) {
+        tracing::warn!("{warning}");
+    }
+    let watched = Watched { settings, sources: &sources, folder: &folder, config: &config, done };
+    let mut observer = PretrainObserver::new(&terminal, &watched, pictures)?;
     let mut metrics = MetricsLog::open(&folder.metrics_path(), done)?;
     let stop = stop_flag(&terminal)?;
     let outcome = trainer.run(&mut batches, &mut observer, &mut metrics, &stop);
     observer.close();
-    for sample in batches.corrupt() {
-        tracing::info!("corrupt sample {}: {}", sample.id, sample.reason);
-    }
     let outcome = outcome.with_context(|| format!("run {}", folder.path().display()))?;
-    finish(&trainer, outcome, &folder, &terminal, program, batches.corrupt().len())
+    tell_losses(&trainer, &batches, &terminal);
+    match outcome {
+        Outcome::Finished => finish(&trainer, &folder, &terminal),
+        Outcome::Stopped => {
+            let (step, path) = (trainer.progress().step, folder.path().display());
+            terminal
+                .say(&format!("stopped after step {step}; go on with: {program} --resume {path}"));
+            Ok(())
+        }
+    }
 }
 
 fn train_config(settings: &Settings, steps_per_epoch: u64) -> anyhow::Result<TrainConfig> {
@@ -169,7 +181,7 @@ fn train_config(settings: &Settings, steps_per_epoch: u64) -> anyhow::Result<Tra
         schedule: Schedule {
             lr: settings.lr,
             min_lr: settings.min_lr,
-            warmup_epochs: settings.warmup_epochs,
+            warmup_epochs: settings.warmup_epochs.unwrap_or(epochs / 20.0),
             epochs,
         },
         adamw: settings.adamw,
@@ -178,16 +190,6 @@ fn train_config(settings: &Settings, steps_per_epoch: u64) -> anyhow::Result<Tra
         keep: settings.keep,
         recipe: recipe::to_table(&settings.flags)?.to_string(),
     })
-}
-
-fn restore(
-    trainer: &mut Trainer<PretrainTask>,
-    checkpoint: &Checkpoint,
-    batches: &mut TrainBatches,
-) -> anyhow::Result<()> {
-    trainer
-        .restore(checkpoint, batches)
-        .with_context(|| format!("cannot resume from {}", checkpoint.path().display()))
 }
 
 fn greeting(
@@ -201,56 +203,82 @@ fn greeting(
     let model = settings.flags.model.as_deref().unwrap_or_default();
     let images = plural(sources.train.len() as u64, "image");
     let verb = if done == 0 { "training" } else { "resuming" };
-    let rest = config.total_steps - done;
     format!(
-        "{verb} {model} on {images}: L = {} ({}x{} patches), {} visible, mask unit {}, {} to go\nrun folder: {}",
+        "{verb} {model} on {images}: L = {} ({}x{} patches), {} visible, mask unit {}, {} to go\n\
+         run folder: {}",
         grid.len(),
         grid.rows(),
         grid.cols(),
         settings.kept,
         settings.masks.unit,
-        plural(rest, "step"),
+        plural(config.total_steps - done, "step"),
         folder.path().display()
     )
 }
 
-/// A flag that Ctrl-C and SIGTERM raise; a second signal ends the program at once.
-fn stop_flag(terminal: &Terminal) -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let (flag, terminal) = (stop.clone(), terminal.clone());
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-        terminal.say("finishing this step, then saving (once more to stop at once)");
-    })
-    .context("cannot listen for Ctrl-C")?;
-    Ok(stop)
-}
-
-fn finish(
-    trainer: &Trainer<PretrainTask>,
-    outcome: Outcome,
-    folder: &RunFolder,
-    terminal: &Terminal,
-    program: &str,
-    corrupt: usize,
-) -> anyhow::Result<()> {
-    let progress = trainer.progress();
-    let path = folder.path().display();
-    if corrupt > 0 {
-        terminal.say(&format!(
-            "{} skipped as corrupt; log.txt names them",
-            plural(corrupt as u64, "image")
+/// What a user would want to know before a long run.
+fn warnings(settings: &Settings, config: &TrainConfig) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let schedule = config.schedule;
+    if schedule.warmup_epochs >= schedule.epochs {
+        warnings.push(format!(
+            "the run's {:.2} epochs end within the warm-up of {}: the learning rate never reaches its peak",
+            schedule.epochs, schedule.warmup_epochs
         ));
     }
-    if outcome == Outcome::Stopped {
-        let step = progress.step;
-        terminal.say(&format!("stopped after step {step}; go on with: {program} --resume {path}"));
-        return Ok(());
+    if let (Ok(needed), Some(has)) = (dry_run::memory(settings), memory_of_machine())
+        && needed > has
+    {
+        warnings.push(format!(
+            "the run needs about {:.1} GB (estimate), this machine has {:.1} GB: a smaller --batch-size with \
+             --accum-iter needs less",
+            needed / 1e9,
+            has / 1e9
+        ));
     }
+    warnings
+}
+
+/// Bytes of memory that the machine has, where the system tells (Linux).
+fn memory_of_machine() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024.0)
+}
+
+fn stop_flag(terminal: &Terminal) -> anyhow::Result<Arc<AtomicBool>> {
+    let terminal = terminal.clone();
+    signals::stop_flag(move || {
+        terminal.say("finishing this step, then saving (once more to stop at once)");
+    })
+}
+
+/// Says what was left out of the run: corrupt images, steps without an update.
+fn tell_losses(trainer: &Trainer<PretrainTask>, batches: &TrainBatches, terminal: &Terminal) {
+    let corrupt = batches.corrupt().len() as u64;
+    if corrupt > 0 {
+        let images = plural(corrupt, "image");
+        terminal.say(&format!("{images} skipped as corrupt; log.txt names them"));
+    }
+    if trainer.skipped() > 0 {
+        let steps = plural(trainer.skipped(), "step");
+        terminal
+            .say(&format!("{steps} skipped: loss or gradient was not finite (see metrics.jsonl)"));
+    }
+}
+
+/// Writes the encoder and says where everything is.
+fn finish(
+    trainer: &Trainer<PretrainTask>,
+    folder: &RunFolder,
+    terminal: &Terminal,
+) -> anyhow::Result<()> {
+    let progress = trainer.progress();
     let encoder = folder.path().join("encoder.safetensors");
-    trainer.task().save_encoder(&encoder, progress.step, progress.loss)?;
+    if !encoder.exists() {
+        trainer.task().save_encoder(&encoder, progress.step, progress.loss)?;
+    }
     let loss = progress.loss.map_or_else(|| "unknown".to_owned(), |loss| format!("{loss:.4}"));
     terminal.say(&format!("done: {}, last loss {loss}", plural(progress.step, "step")));
     terminal.say(&folder.contents());

@@ -30,23 +30,30 @@ pub struct PretrainObserver {
     steps_per_epoch: u64,
 }
 
+/// The run to watch.
+pub struct Watched<'a> {
+    pub settings: &'a Settings,
+    pub sources: &'a Sources,
+    pub folder: &'a RunFolder,
+    pub config: &'a TrainConfig,
+    /// Steps done before.
+    pub done: u64,
+}
+
 impl PretrainObserver {
     pub fn new(
         terminal: &Terminal,
-        settings: &Settings,
-        sources: &Sources,
-        folder: &RunFolder,
-        config: &TrainConfig,
-        done: u64,
+        watched: &Watched<'_>,
+        pictures: Pictures,
     ) -> anyhow::Result<Self> {
-        let shown = sources.validation.as_ref().unwrap_or(&sources.train);
+        let Watched { settings, sources, folder, config, done } = *watched;
         Ok(Self {
             settings: settings.clone(),
             folder: folder.clone(),
             bar: terminal.bar(done, config.total_steps),
             events: EventWriter::create(folder.path())?,
             validation: sources.validation.clone(),
-            pictures: Pictures::new(shown, settings)?,
+            pictures,
             total_steps: config.total_steps,
             steps_per_epoch: config.steps_per_epoch,
         })

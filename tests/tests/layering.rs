@@ -1,0 +1,112 @@
+//! Dependencies between the workspace's crates point one way: the list in ARCHITECTURE.md, read off `cargo metadata`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Each crate and all of the workspace's crates that it may depend on.
+const ALLOWED: [(&str, &[&str]); 9] = [
+    ("longmae-ops", &[]),
+    ("longmae-patching", &["longmae-ops"]),
+    ("longmae-masking", &["longmae-patching"]),
+    ("longmae-vit", &["longmae-ops", "longmae-patching"]),
+    ("longmae-mae", &["longmae-ops", "longmae-patching", "longmae-masking", "longmae-vit"]),
+    ("longmae-weights", &["longmae-patching"]),
+    ("longmae-data", &[]),
+    ("longmae-train", &["longmae-ops"]),
+    ("longmae-report", &["longmae-patching"]),
+];
+/// Crates that may depend on everything.
+const TOP: [&str; 3] = ["longmae", "longmae-tests", "longmae-benches"];
+/// Crates that no light crate may depend on, however far down.
+const HEAVY: [&str; 4] = ["clap", "tokio", "image", "zune-jpeg"];
+
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The workspace's packages.
+fn members(metadata: &Value) -> BTreeMap<&str, &Value> {
+    let ids: BTreeSet<&str> = metadata["workspace_members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    packages
+        .filter(|package| ids.contains(package["id"].as_str().unwrap()))
+        .map(|package| (package["name"].as_str().unwrap(), package))
+        .collect()
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let metadata = metadata();
+    let members = members(&metadata);
+    let listed: BTreeSet<&str> = ALLOWED.iter().map(|(name, _)| *name).chain(TOP).collect();
+    assert_eq!(members.keys().copied().collect::<BTreeSet<_>>(), listed, "crates of the workspace");
+    for (name, allowed) in ALLOWED {
+        for dependency in members[name]["dependencies"].as_array().unwrap() {
+            let on = dependency["name"].as_str().unwrap();
+            let for_tests = dependency["kind"].as_str() == Some("dev");
+            if members.contains_key(on) && !for_tests {
+                assert!(allowed.contains(&on), "{name} depends on {on}");
+            }
+        }
+    }
+}
+
+#[test]
+fn light_crates_stay_light() {
+    let metadata = metadata();
+    for name in ["longmae-ops", "longmae-patching", "longmae-masking", "longmae-vit", "longmae-mae"]
+    {
+        let found = reachable(&metadata, name);
+        for heavy in HEAVY {
+            assert!(!found.contains(heavy), "{name} reaches {heavy}");
+        }
+    }
+}
+
+/// Names of all packages that a crate's build reaches.
+fn reachable(metadata: &Value, from: &str) -> BTreeSet<String> {
+    let names: BTreeMap<&str, &str> = metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| (p["id"].as_str().unwrap(), p["name"].as_str().unwrap()))
+        .collect();
+    let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
+    let by_id: BTreeMap<&str, &Value> =
+        nodes.iter().map(|node| (node["id"].as_str().unwrap(), node)).collect();
+    let start = names.iter().find(|(_, name)| **name == from).unwrap().0;
+    let (mut todo, mut seen) = (vec![*start], BTreeSet::new());
+    while let Some(id) = todo.pop() {
+        for dependency in by_id[id]["deps"].as_array().unwrap() {
+            let kinds = dependency["dep_kinds"].as_array().unwrap();
+            let next = dependency["pkg"].as_str().unwrap();
+            if kinds.iter().any(|kind| kind["kind"].is_null()) && seen.insert(next) {
+                todo.push(next);
+            }
+        }
+    }
+    seen.iter().map(|id| names[id].to_owned()).collect()
+}
+
+#[test]
+fn only_tests_and_benches_stay_unpublished() {
+    let metadata = metadata();
+    for (name, package) in members(&metadata) {
+        let private = package["publish"].as_array().is_some_and(Vec::is_empty);
+        let expected = ["longmae-tests", "longmae-benches"].contains(&name);
+        assert_eq!(private, expected, "{name}");
+    }
+}
