@@ -1,2 +1,1 @@
-#![deny(missing_docs)]
-#![doc = include_str!("../README.md")]
+//! Benchmarks of longmae's hot paths; see `benches/`.

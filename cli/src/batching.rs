@@ -42,6 +42,9 @@ impl Batching {
             (Some(batch), Some(accum), _) => (batch, accum),
             (Some(batch), None, Some(all)) => (batch, share(all, batch, "batch_size")?),
             (None, Some(accum), Some(all)) => (share(all, accum, "accum_iter")?, accum),
+            (None, None, Some(all)) if all.is_multiple_of(DEFAULT_BATCH) => {
+                (DEFAULT_BATCH, all / DEFAULT_BATCH)
+            }
             (None, None, Some(all)) => (all, 1),
             (batch, accum, None) => (batch.unwrap_or(DEFAULT_BATCH), accum.unwrap_or(1)),
         };

@@ -126,6 +126,10 @@ pub struct Flags {
     #[arg(long, alias = "norm_pix_loss", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Objective")]
     pub norm_pix_loss: Option<bool>,
 
+    /// Weights to start from: a safetensors file with MAE's names, a checkpoint's or a run's folder
+    #[arg(long, alias = "init_weights", value_name = "FILE|DIR", help_heading = "Model")]
+    pub init_weights: Option<String>,
+
     /// Passes over the data
     #[arg(long, value_name = "N", help_heading = "Optimisation")]
     pub epochs: Option<f64>,
@@ -166,6 +170,9 @@ pub struct Flags {
     /// Kernels: reference
     #[arg(long, value_name = "NAME", help_heading = "Machine")]
     pub kernels: Option<String>,
+    /// Recompute blocks in the backward pass to save memory (not there yet)
+    #[arg(long, alias = "grad_checkpoint", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Machine")]
+    pub grad_checkpoint: Option<bool>,
     /// Device: cpu
     #[arg(long, value_name = "NAME", help_heading = "Machine")]
     pub device: Option<String>,

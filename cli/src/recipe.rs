@@ -78,6 +78,27 @@ pub fn to_flags(place: &str, table: &Table) -> anyhow::Result<Flags> {
     table.clone().try_into().map_err(|e| usage(format!("{place}: {e}")))
 }
 
+/// Puts settings over others. What is set anew replaces what the others say of the same thing in another way:
+/// `blr` replaces `lr`, and of the three batch numbers the effective one stays, unless two others are set.
+pub fn overlay(table: &mut Table, upper: &Table) {
+    let has = |key: &str| upper.contains_key(key);
+    for pair in [["lr", "blr"], ["val_data", "val_share"]] {
+        if pair.into_iter().any(has) {
+            pair.into_iter().for_each(|key| drop(table.remove(key)));
+        }
+    }
+    let gives_way = match (has("batch_size"), has("accum_iter"), has("effective_batch_size")) {
+        (true, true, _) => Some("effective_batch_size"),
+        (true, false, _) | (false, false, true) => Some("accum_iter"),
+        (false, true, _) => Some("batch_size"),
+        (false, false, false) => None,
+    };
+    if let Some(key) = gives_way {
+        table.remove(key);
+    }
+    table.extend(upper.clone());
+}
+
 /// `KEY=VALUE` of `--set`; the value is TOML, or else a text.
 pub fn parse_set(text: &str) -> anyhow::Result<Table> {
     let (key, value) = text
@@ -116,6 +137,25 @@ mod tests {
     fn unknown_keys_name_the_nearest() {
         let error = parse("mine", "mask_unti = 2").unwrap_err().to_string();
         assert_eq!(error, "mine: unknown key `mask_unti`; did you mean `mask_unit`?");
+    }
+
+    #[test]
+    fn what_is_typed_replaces_what_says_the_same_otherwise() {
+        let merged = |lower: &str, upper: &str| {
+            let mut table: Table = lower.parse().unwrap();
+            overlay(&mut table, &upper.parse().unwrap());
+            table
+        };
+        assert_eq!(merged("lr = 1.0", "blr = 2.0"), "blr = 2.0".parse().unwrap());
+        let resolved = "batch_size = 16\naccum_iter = 256\neffective_batch_size = 4096";
+        for (typed, expected) in [
+            ("batch_size = 8", "batch_size = 8\neffective_batch_size = 4096"),
+            ("accum_iter = 1", "accum_iter = 1\neffective_batch_size = 4096"),
+            ("effective_batch_size = 64", "batch_size = 16\neffective_batch_size = 64"),
+            ("batch_size = 8\naccum_iter = 1", "batch_size = 8\naccum_iter = 1"),
+        ] {
+            assert_eq!(merged(resolved, typed), expected.parse().unwrap(), "{typed}");
+        }
     }
 
     #[test]

@@ -17,8 +17,6 @@ use crate::exit::usage;
 use crate::flags::Flags;
 use crate::image_size::ImageSize;
 
-/// Adam's second moment in MAE's pre-training.
-const ADAMW: AdamWConfig = AdamWConfig { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.05 };
 /// Data that later versions read.
 const PLANNED_DATA: [&str; 7] =
     ["wds", "parquet", "hf", "coco", "cifar10", "fashion-mnist", "ade20k"];
@@ -38,6 +36,8 @@ pub struct Settings {
     pub mae: MaeConfig,
     pub masks: MaskDesign,
     pub mask_strategy: String,
+    /// Mask units of an image.
+    pub units: usize,
     /// Visible patches of every image.
     pub kept: usize,
     pub drop_path: f64,
@@ -87,7 +87,7 @@ impl Settings {
     pub fn resolve(mut flags: Flags) -> anyhow::Result<Self> {
         check_names(&mut flags)?;
         let (preset, mae) = model(&mut flags)?;
-        let (masks, kept) = masks(&mut flags, mae.encoder.grid)?;
+        let (masks, units, kept) = masks(&mut flags, mae.encoder.grid)?;
         let mask_strategy = flags.mask_strategy.clone().unwrap_or_default();
         let channels = mae.encoder.channels;
         let (normalize, crop, flip) = transform(&mut flags, channels)?;
@@ -115,6 +115,7 @@ impl Settings {
             mae,
             masks,
             mask_strategy,
+            units,
             kept,
             drop_path,
             batching,
@@ -150,6 +151,11 @@ fn check_names(flags: &mut Flags) -> anyhow::Result<()> {
     let strategies = ["random", "block", "grid"];
     check("mask strategy", &mut flags.mask_strategy, "random", &strategies, &[])?;
     check("mask count", &mut flags.mask_count, "published", &["published", "units"], &[])?;
+    if *flags.grad_checkpoint.get_or_insert(false) {
+        return Err(usage(
+            "grad_checkpoint is not there yet: leave it away, or lower --batch-size",
+        ));
+    }
     check("crop", &mut flags.crop, "random", &["random", "none"], &["byol"])
 }
 
@@ -194,19 +200,19 @@ fn model(flags: &mut Flags) -> anyhow::Result<(Preset, MaeConfig)> {
     Ok((preset, mae))
 }
 
-fn masks(flags: &mut Flags, grid: PatchGrid) -> anyhow::Result<(MaskDesign, usize)> {
+fn masks(flags: &mut Flags, grid: PatchGrid) -> anyhow::Result<(MaskDesign, usize, usize)> {
     let count = flags.mask_count.as_deref().unwrap_or("published");
     let design = MaskDesign {
         unit: *flags.mask_unit.get_or_insert(1),
         ratio: *flags.mask_ratio.get_or_insert(0.75),
         count: MaskCount::from_str(count).map_err(usage)?,
     };
-    let (_, kept) = design.on(grid).map_err(usage)?;
+    let (units, kept) = design.on(grid).map_err(usage)?;
     let strategy = flags.mask_strategy.as_deref().unwrap_or("random");
     // A plan on a throw-away generator shows what only the strategy can refuse, such as an irregular ratio.
     let mut rng = longmae_data::rng::stream(0, 0, 0, longmae_data::rng::Purpose::Mask);
     design.strategy(strategy).and_then(|s| s.plan(grid, &mut rng)).map_err(usage)?;
-    Ok((design, kept))
+    Ok((design, units.len(), kept))
 }
 
 type Transforms = (Normalize, Option<RandomResizedCrop>, Option<HorizontalFlip>);
@@ -295,11 +301,12 @@ fn optimisation(flags: &mut Flags, batching: &Batching) -> anyhow::Result<Optimi
     let lr = flags.lr.unwrap_or(blr * batching.effective as f64 / 256.0);
     let lr = positive("lr", lr)?;
     let min_lr = within("min_lr", *flags.min_lr.get_or_insert(0.0), 0.0, lr)?;
-    let decay = *flags.weight_decay.get_or_insert(ADAMW.weight_decay);
+    let mae = AdamWConfig::default();
+    let decay = *flags.weight_decay.get_or_insert(mae.weight_decay);
     let weight_decay = within("weight_decay", decay, 0.0, f64::MAX)?;
     flags.clip_grad.map(|max| positive("clip_grad", max)).transpose()?;
     flags.max_steps.map(|steps| count("max_steps", steps, u64::MAX)).transpose()?;
-    let adamw = AdamWConfig { weight_decay, ..ADAMW };
+    let adamw = AdamWConfig { weight_decay, ..mae };
     Ok(Optimisation { lr, min_lr, epochs, warmup_epochs, adamw })
 }
 

@@ -18,7 +18,7 @@ fn is_empty(folder: &Path) -> bool {
 #[test]
 fn arguments_alone_show_the_mistake() {
     let folder = empty();
-    let cases: [(&[&str], &[&str]); 35] = [
+    let cases: [(&[&str], &[&str]); 38] = [
         (&["--patch-size", "7"], &["patch size 7", "does not divide", "32x32"]),
         (&["--mask-ratio", "0"], &["mask ratio 0", "above 0"]),
         (&["--mask-ratio", "1"], &["mask ratio 1"]),
@@ -34,6 +34,9 @@ fn arguments_alone_show_the_mistake() {
         (&["--device", "tpu"], &["unknown device `tpu`"]),
         (&["--precision", "bf16"], &["`bf16` is not there yet"]),
         (&["--kernels", "fused"], &["`fused` is not there yet"]),
+        (&["--grad-checkpoint"], &["grad_checkpoint is not there yet"]),
+        (&["--channels", "99999"], &["channels 99999", "1 to 4096"]),
+        (&["--mask-ratio", "-1"], &["mask ratio -1"]),
         (&["--model", "vit-bas"], &["`vit-bas`", "did you mean `vit-base`"]),
         (&["--crop", "byol"], &["`byol` is not there yet"]),
         (&["--data", "wds:x.tar"], &["`wds:` is not there yet"]),
@@ -109,16 +112,20 @@ fn corrupt_images_are_skipped_up_to_a_limit() {
     fs::write(images.join("cut.jpg"), &good[..good.len() / 2]).unwrap();
     fs::write(images.join("text.jpg"), "this is no picture").unwrap();
     fs::write(images.join("zero.png"), "").unwrap();
+    // Some are met in the first batch, before the run has a log.
+    for i in 0..7 {
+        fs::write(images.join(format!("more-{i}.jpg")), "no picture either").unwrap();
+    }
     let args = ["--data", "images", "--epochs", "3", "--out", "run"];
     let output = small(folder.path(), &args);
     let said = succeeds(&output);
-    assert!(said.contains("3 images skipped as corrupt"), "{said}");
+    assert!(said.contains("10 images skipped as corrupt"), "{said}");
     let log = fs::read_to_string(folder.path().join("run/log.txt")).unwrap();
-    for name in ["cut.jpg", "text.jpg", "zero.png"] {
+    for name in ["cut.jpg", "text.jpg", "zero.png", "more-0.jpg", "more-6.jpg"] {
         assert!(log.contains(name), "{name} is not in {log}");
         assert!(stderr(&output).contains(name), "{name} is not in {}", stderr(&output));
     }
-    assert_eq!(losses(&folder.path().join("run")).len(), 9);
+    assert_eq!(losses(&folder.path().join("run")).len(), 15);
 
     let strict = [&args[..5], &["strict", "--max-corrupt", "1"]].concat();
     fails(&small(folder.path(), &strict), 1, &["corrupt", ".jpg"]);

@@ -198,6 +198,20 @@ fn init_weights_takes_a_model_an_encoder_or_a_run() {
 }
 
 #[test]
+fn a_run_cut_off_before_its_first_checkpoint_starts_the_same_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = ["--data", "demo", "--max-steps", "2"];
+    succeeds(&small(folder.path(), &[&base[..], &["--out", "first"]].concat()));
+    let next = ["--out", "next", "--init-weights", "first"];
+    succeeds(&small(folder.path(), &[&base[..], &next].concat()));
+    let run = folder.path().join("next");
+    let before = losses(&run);
+    fs::remove_dir_all(run.join("checkpoints")).unwrap();
+    succeeds(&pretrain(folder.path(), &["--resume", "next"]));
+    assert_eq!(before, losses(&run), "the weights to start from are part of the recipe");
+}
+
+#[test]
 fn channels_and_oblong_images() {
     let folder = tempfile::tempdir().unwrap();
     for (name, args) in [

@@ -11,6 +11,8 @@ use crate::Result;
 /// `pred` and `target` `[batch, predicted patches, pixels]`; `mask` `[batch, patches]` on `grid`, 1 is removed;
 /// `coarsening` is the side of a predicted patch in patches. The result is a scalar.
 ///
+/// A mask that removes nothing leaves nothing to average: the result is NaN.
+///
 /// # Errors
 /// When the shapes do not fit.
 pub fn masked_pixel_loss(

@@ -103,9 +103,10 @@ impl Mae {
 
     fn check(&self, images: &Tensor, masks: &MaskBatch) -> Result<()> {
         let expected = vec![images.dim(0)?, self.config.encoder.grid.len()];
-        let found = masks.ids_restore.dims().to_vec();
-        if found != expected {
-            return Err(Error::MaskShape { found, expected });
+        for found in [&masks.ids_restore, &masks.mask] {
+            if found.dims() != expected {
+                return Err(Error::MaskShape { found: found.dims().to_vec(), expected });
+            }
         }
         Ok(())
     }

@@ -1,7 +1,5 @@
 use std::str::FromStr;
 
-use longmae_patching::PatchGrid;
-
 use crate::{Error, MaskUnits, Result};
 
 /// How many patches stay visible at a mask ratio.
@@ -38,7 +36,7 @@ impl MaskCount {
 
 fn whole_units(units: &MaskUnits, ratio: f64) -> Result<usize> {
     if units.ragged() {
-        let grid: PatchGrid = units.grid();
+        let grid = units.grid();
         let (rows, cols) = (grid.rows(), grid.cols());
         return Err(Error::RaggedUnits { unit: units.unit(), rows, cols });
     }

@@ -52,6 +52,20 @@ pub enum Error {
         /// The ratio asked for.
         ratio: f64,
     },
+    /// A regular grid coarser than the units.
+    #[error(
+        "grid masking at ratio {ratio} keeps one unit of {spacing}x{spacing}, but there are only {rows}x{cols} units"
+    )]
+    GridSpacing {
+        /// The ratio asked for.
+        ratio: f64,
+        /// Units from one kept to the next.
+        spacing: usize,
+        /// Rows of units.
+        rows: usize,
+        /// Columns of units.
+        cols: usize,
+    },
     /// Something that is not an order of the patches or units.
     #[error("not a permutation of the {expected} {what}: {problem}")]
     NotAPermutation {

@@ -2,13 +2,13 @@ use longmae_patching::PatchGrid;
 use rand::seq::SliceRandom;
 use rand::{Rng, RngCore};
 
-use crate::{Error, MaskDesign, MaskPlan, MaskStrategy, Result};
+use crate::{Error, MaskDesign, MaskPlan, MaskStrategy, MaskUnits, Result};
 
 /// One unit of every k x k kept, in a regular grid: the "grid-wise" masking of MAE's ablation
 /// (arXiv 2111.06377, table 1f). The grid's phase is drawn for each image.
 ///
-/// Where the units do not divide into k x k cells, units drawn at random fill up to the number that every
-/// plan keeps.
+/// Where the units do not divide into k x k cells, a phase can have fewer or more units than every plan keeps:
+/// units drawn at random fill up, or the last ones are hidden.
 #[derive(Debug, Clone, Copy)]
 pub struct GridMask(MaskDesign);
 
@@ -18,19 +18,24 @@ impl GridMask {
         Self(design)
     }
 
-    fn spacing(&self) -> Result<usize> {
+    fn spacing(&self, units: &MaskUnits) -> Result<usize> {
         let ratio = self.0.ratio;
         let spacing = (1.0 - ratio).recip().sqrt().round();
         // Ratios are typed with few digits: 0.8889 is meant as 8/9.
         let regular = (1.0 - spacing.powi(-2) - ratio).abs() < 1e-3 && spacing >= 2.0;
-        regular.then_some(spacing as usize).ok_or(Error::IrregularRatio { ratio })
+        let spacing = regular.then_some(spacing as usize).ok_or(Error::IrregularRatio { ratio })?;
+        let (rows, cols) = (units.rows(), units.cols());
+        if spacing > rows.min(cols) {
+            return Err(Error::GridSpacing { ratio, spacing, rows, cols });
+        }
+        Ok(spacing)
     }
 }
 
 impl MaskStrategy for GridMask {
     fn plan(&self, grid: PatchGrid, mut rng: &mut dyn RngCore) -> Result<MaskPlan> {
         let (units, kept) = self.0.on(grid)?;
-        let spacing = self.spacing()?;
+        let spacing = self.spacing(&units)?;
         let phase = (rng.random_range(0..spacing), rng.random_range(0..spacing));
         let on_grid = |unit: &usize| {
             let place = (unit / units.cols(), unit % units.cols());

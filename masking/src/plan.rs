@@ -58,6 +58,9 @@ impl MaskPlan {
     }
 
     /// Whether a patch is hidden from the encoder.
+    ///
+    /// # Panics
+    /// When there is no such patch.
     pub fn is_removed(&self, patch: usize) -> bool {
         self.ids_restore[patch] as usize >= self.kept()
     }

@@ -77,8 +77,7 @@ impl MaskUnits {
 
 /// The largest unit of which there is more than one; on a grid of one patch, that patch.
 fn largest_unit(grid: PatchGrid) -> usize {
-    let side = grid.rows().min(grid.cols());
-    if grid.rows() == grid.cols() { (side - 1).max(1) } else { side }
+    (grid.rows().max(grid.cols()) - 1).max(1)
 }
 
 /// Checks that `ids` holds each number below `expected` once.

@@ -1,6 +1,7 @@
 use candle_core::{Result, Tensor};
 
-/// The exact GELU, `x/2 (1 + erf(x / sqrt 2))`, as PyTorch's default. Any shape.
+/// The exact GELU, `x/2 (1 + erf(x / sqrt 2))`, as PyTorch's default (arXiv 1606.08415). Any
+/// shape.
 ///
 /// # Errors
 /// When `x` is not a floating-point tensor.

@@ -2,7 +2,8 @@ use candle_core::{D, Result, Tensor};
 
 /// Layer normalisation over the last dimension, written in operations that all have a gradient.
 ///
-/// `(x - mean) / sqrt(var + eps) * weight + bias`, with the biased variance, as PyTorch.
+/// `(x - mean) / sqrt(var + eps) * weight + bias`, with the biased variance (arXiv 1607.06450), as
+/// PyTorch.
 ///
 /// # Shapes
 /// `x` `[.., dim]`, `weight` and `bias` `[dim]`; the result has the shape of `x`.

@@ -4,7 +4,7 @@ use candle_core::{Device, IndexOp, Tensor};
 
 use crate::{Error, PatchGrid, Result};
 
-/// The fixed 2-D sin-cos embedding of MAE, with a zero row for the class token in front.
+/// The fixed 2-D sin-cos embedding of MAE (arXiv 2111.06377, reference implementation), with a zero row for the class token in front.
 ///
 /// The first half of the channels encodes the column (x), the second the row (y); in each half sines come
 /// before cosines, of frequencies `10000^(-2i/half)`.

@@ -62,9 +62,12 @@ impl Checkpoints {
     /// # Errors
     /// When the folder cannot be read.
     pub fn steps(&self) -> Result<Vec<u64>> {
-        let names = self.names()?;
-        let digits = names.iter().filter_map(|name| name.strip_prefix("step-"));
-        let mut steps: Vec<u64> = digits.filter_map(|digits| digits.parse().ok()).collect();
+        let step = |name: &String| {
+            let step = name.strip_prefix("step-")?.parse().ok()?;
+            // Only names as written here: `step-1` or `step-+1` are somebody else's.
+            (*name == Self::name(step)).then_some(step)
+        };
+        let mut steps: Vec<u64> = self.names()?.iter().filter_map(step).collect();
         steps.sort_unstable();
         Ok(steps)
     }
@@ -82,7 +85,11 @@ impl Checkpoints {
 
     /// Folder of the checkpoint after `step` steps.
     pub fn path(&self, step: u64) -> PathBuf {
-        self.folder.join(format!("step-{step:08}"))
+        self.folder.join(Self::name(step))
+    }
+
+    fn name(step: u64) -> String {
+        format!("step-{step:08}")
     }
 
     /// Writes a checkpoint: first into a temporary folder, flushed to the disk, which is then renamed.
@@ -122,17 +129,19 @@ impl Checkpoints {
         if steps.is_empty() { Ok(None) } else { Err(Error::NoCheckpoint(self.folder.clone())) }
     }
 
-    /// Deletes all but the newest `keep` checkpoints, and what a save that was cut off left behind.
+    /// Deletes all but the newest `keep` checkpoints up to step `newest`, and what a save that was cut off left
+    /// behind. A later one can only be damaged: the run went on from one before it.
     ///
     /// # Errors
     /// When a folder cannot be deleted.
-    pub fn prune(&self, keep: usize) -> Result<()> {
+    pub fn prune(&self, keep: usize, newest: u64) -> Result<()> {
         for name in self.names()?.iter().filter(|name| name.starts_with(TEMPORARY)) {
             let path = self.folder.join(name);
             fs::remove_dir_all(&path).map_err(Error::io("deleting", &path))?;
         }
-        let steps = self.steps()?;
-        for step in steps.iter().rev().skip(keep.max(1)) {
+        let (later, own): (Vec<u64>, Vec<u64>) =
+            self.steps()?.into_iter().partition(|step| *step > newest);
+        for step in later.iter().chain(own.iter().rev().skip(keep.max(1))) {
             let path = self.path(*step);
             fs::remove_dir_all(&path).map_err(Error::io("deleting", &path))?;
         }
@@ -232,7 +241,14 @@ fn replace(temporary: &Path, target: &Path) -> Result<()> {
     fs::rename(temporary, target).map_err(Error::io("creating", target))
 }
 
+/// Makes a folder's entries durable, where folders can be opened.
+#[cfg(not(unix))]
+fn sync(_folder: &Path) -> Result<()> {
+    Ok(())
+}
+
 /// Makes a folder's entries durable.
+#[cfg(unix)]
 fn sync(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|dir| dir.sync_all()).map_err(Error::io("flushing", folder))
 }

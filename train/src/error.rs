@@ -41,7 +41,7 @@ pub enum Error {
     /// The loss or its gradient stayed non-finite.
     #[error(
         "loss or gradient was not finite in {steps} steps in a row, last at step {step} (samples: {samples}); \
-         the weights are those of the last good step. A lower learning rate or --clip-grad may help"
+         the last checkpoint holds the weights before. A lower learning rate or gradient clipping may help"
     )]
     NotFinite {
         /// Skipped steps in a row.
@@ -50,6 +50,17 @@ pub enum Error {
         step: u64,
         /// Samples of the last skipped step.
         samples: String,
+    },
+    /// A count that must not be zero.
+    #[error("{0} must not be zero")]
+    ZeroCount(&'static str),
+    /// The loss does not depend on any parameter.
+    #[error(
+        "step {step}: no parameter has a gradient; an operation between them and the loss drops it"
+    )]
+    NoGradient {
+        /// Steps done.
+        step: u64,
     },
     /// The loader ended before the run did.
     #[error("data ended at step {step} of {total}")]

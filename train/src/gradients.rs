@@ -33,6 +33,11 @@ impl Gradients {
         &self.0
     }
 
+    /// Whether no parameter has a gradient: the loss does not depend on any.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+
     /// The L2 norm over all gradients together.
     ///
     /// # Errors

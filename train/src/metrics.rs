@@ -62,22 +62,24 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Opens the log of a run that has done `step` steps: lines about later steps are cut off, and with any
+    /// Opens the log of a run that has done `step` steps and `epoch` epochs: lines about later steps are cut off, and with any
     /// step done a `resume` line is added.
     ///
     /// # Errors
     /// When the file cannot be read or written.
-    pub fn open(path: &Path, step: u64) -> Result<Self> {
+    pub fn open(path: &Path, step: u64, epoch: f64) -> Result<Self> {
         let kept = lines_until(path, step)?;
         // Written anew beside the old file, so that a crash here loses no line.
         let fresh = path.with_extension("jsonl.tmp");
-        fs::write(&fresh, kept).map_err(Error::io("writing", &fresh))?;
+        File::create(&fresh)
+            .and_then(|mut file| file.write_all(&kept).and_then(|()| file.sync_all()))
+            .map_err(Error::io("writing", &fresh))?;
         fs::rename(&fresh, path).map_err(Error::io("writing", path))?;
         let file =
             OpenOptions::new().append(true).open(path).map_err(Error::io("opening", path))?;
         let mut log = Self { path: path.to_owned(), file };
         if step > 0 {
-            log.write(&serde_json::json!({"kind": "resume", "step": step}))?;
+            log.write(&serde_json::json!({"kind": "resume", "step": step, "epoch": epoch}))?;
         }
         Ok(log)
     }

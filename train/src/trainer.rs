@@ -36,6 +36,20 @@ pub struct TrainConfig {
     pub recipe: String,
 }
 
+impl TrainConfig {
+    fn check(&self) -> Result<()> {
+        let counts = [
+            ("total_steps", self.total_steps),
+            ("steps_per_epoch", self.steps_per_epoch),
+            ("accum_iter", self.accum_iter as u64),
+        ];
+        match counts.iter().find(|(_, count)| *count == 0) {
+            Some((name, _)) => Err(Error::ZeroCount(name)),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
@@ -69,6 +83,8 @@ pub struct Trainer<T> {
     seconds: f64,
     skipped: u64,
     skipped_in_row: usize,
+    /// Samples of the last skipped step, in words.
+    bad_samples: String,
     last_save: (u64, Instant),
 }
 
@@ -76,8 +92,9 @@ impl<T: Task> Trainer<T> {
     /// A run at its start, with checkpoints in `checkpoints`.
     ///
     /// # Errors
-    /// When the task lists a parameter twice.
+    /// When the task lists a parameter twice, or a count of the configuration is zero.
     pub fn new(task: T, config: TrainConfig, checkpoints: impl AsRef<Path>) -> Result<Self> {
+        config.check()?;
         let optimizer = AdamW::new(task.parameters(), config.adamw)?;
         Ok(Self {
             task,
@@ -89,6 +106,7 @@ impl<T: Task> Trainer<T> {
             seconds: 0.0,
             skipped: 0,
             skipped_in_row: 0,
+            bad_samples: String::new(),
             last_save: (0, Instant::now()),
         })
     }
@@ -149,6 +167,7 @@ impl<T: Task> Trainer<T> {
         while self.step < self.config.total_steps && !stop.load(Ordering::SeqCst) {
             let record = self.one_step(batches)?;
             metrics.write(&record)?;
+            self.check_skips()?;
             observer.step(&self.task, &record).map_err(Error::Observer)?;
             let last = self.step == self.config.total_steps;
             if last || self.step.is_multiple_of(self.config.steps_per_epoch) {
@@ -190,7 +209,7 @@ impl<T: Task> Trainer<T> {
         let folder = self.checkpoints.save(&state, &self.optimizer.state(), |path| {
             task.save_model(path, state.step, loss)
         })?;
-        self.checkpoints.prune(self.config.keep)?;
+        self.checkpoints.prune(self.config.keep, self.step)?;
         self.last_save = (self.step, Instant::now());
         observer.saved(&self.task, &self.progress(), &folder).map_err(Error::Observer)
     }
@@ -214,6 +233,9 @@ impl<T: Task> Trainer<T> {
             sum.computing += began.elapsed();
         }
         let began = Instant::now();
+        if sum.gradients.is_empty() {
+            return Err(Error::NoGradient { step: self.step });
+        }
         let grad_norm = sum.gradients.norm()?;
         let finite = sum.loss.is_finite() && grad_norm.is_finite();
         if finite {
@@ -229,7 +251,7 @@ impl<T: Task> Trainer<T> {
             self.loss = Some(sum.loss);
             self.skipped_in_row = 0;
         } else {
-            self.count_skipped(&sum)?;
+            self.count_skipped(&sum);
         }
         Ok(self.record(&sum, grad_norm, lr, finite))
     }
@@ -249,21 +271,25 @@ impl<T: Task> Trainer<T> {
         sum.gradients.accumulate(self.optimizer.parameters(), &store)
     }
 
-    /// Counts a step whose numbers went bad; too many in a row are an error.
-    fn count_skipped(&mut self, sum: &StepSum) -> Result<()> {
+    /// Counts a step whose numbers went bad.
+    fn count_skipped(&mut self, sum: &StepSum) {
         self.skipped += 1;
         self.skipped_in_row += 1;
-        let samples = if sum.bad_samples.is_empty() {
+        self.bad_samples = if sum.bad_samples.is_empty() {
             "the gradient overflowed, no single one".to_owned()
         } else {
             sum.bad_samples.join(", ")
         };
-        tracing::warn!("step {}: not finite, skipped (samples: {samples})", self.step);
-        if self.skipped_in_row >= MOST_SKIPPED {
-            let (steps, step) = (self.skipped_in_row, self.step);
-            return Err(Error::NotFinite { steps, step, samples });
+        tracing::warn!("step {}: not finite, skipped (samples: {})", self.step, self.bad_samples);
+    }
+
+    /// Too many skipped steps in a row are an error.
+    fn check_skips(&self) -> Result<()> {
+        if self.skipped_in_row < MOST_SKIPPED {
+            return Ok(());
         }
-        Ok(())
+        let (steps, step, samples) = (self.skipped_in_row, self.step, self.bad_samples.clone());
+        Err(Error::NotFinite { steps, step, samples })
     }
 
     fn record(&self, sum: &StepSum, grad_norm: f64, lr: f64, finite: bool) -> StepRecord {

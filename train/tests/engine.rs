@@ -129,7 +129,7 @@ fn go(
         trainer.restore(&checkpoint, &mut batches).unwrap();
     }
     let mut metrics =
-        MetricsLog::open(&folder.join("metrics.jsonl"), trainer.progress().step).unwrap();
+        MetricsLog::open(&folder.join("metrics.jsonl"), trainer.progress().step, 0.0).unwrap();
     let stop = AtomicBool::new(false);
     let mut observer = StopAt(stop_at.unwrap_or(u64::MAX), &stop);
     let outcome = trainer.run(&mut batches, &mut observer, &mut metrics, &stop).unwrap();
@@ -180,6 +180,37 @@ fn a_damaged_checkpoint_is_passed_over() {
         fs::write(checkpoints.path(step).join("optimizer.safetensors"), b"nothing").unwrap();
     }
     assert!(matches!(checkpoints.latest(), Err(Error::NoCheckpoint(_))));
+}
+
+#[test]
+fn pruning_keeps_what_the_run_went_on_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let every = |steps, keep| TrainConfig { save_every: SaveEvery::Steps(steps), keep, ..config() };
+    go(folder.path(), every(7, 3), start(), None);
+    let checkpoints = Checkpoints::new(folder.path().join("checkpoints"));
+    fs::write(checkpoints.path(40).join("model.safetensors"), b"damaged").unwrap();
+    fs::create_dir(folder.path().join("checkpoints/step-1")).unwrap();
+    // Goes on from 35, and stops at 38: the damaged 40 must not push 38 out.
+    assert_eq!(go(folder.path(), every(100, 1), start(), Some(38)).1, Outcome::Stopped);
+    assert_eq!(checkpoints.steps().unwrap(), [38]);
+    assert_eq!(checkpoints.latest().unwrap().unwrap().state().step, 38);
+}
+
+#[test]
+fn a_loss_without_gradients_is_an_error() {
+    let line = Line::new();
+    let parameters = line.parameters();
+    let task = longmae_train::task_fn(parameters, move |batch: &(u64, f32), context| {
+        let mut output = line.loss(batch, context)?;
+        output.loss = output.loss.detach();
+        Ok(output)
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let mut trainer = Trainer::new(task, config(), folder.path().join("c")).unwrap();
+    let mut metrics = MetricsLog::open(&folder.path().join("m.jsonl"), 0, 0.0).unwrap();
+    let never = AtomicBool::new(false);
+    let error = trainer.run(&mut start(), &mut Silent, &mut metrics, &never).unwrap_err();
+    assert!(matches!(error, Error::NoGradient { step: 0 }), "{error}");
 }
 
 #[test]
@@ -251,7 +282,7 @@ fn accumulation_is_one_larger_batch() {
     let config = TrainConfig { accum_iter: 1, ..config() };
     let mut trainer =
         Trainer::new(Pairs(Line::new()), config, folder.path().join("pairs")).unwrap();
-    let mut metrics = MetricsLog::open(&folder.path().join("pairs.jsonl"), 0).unwrap();
+    let mut metrics = MetricsLog::open(&folder.path().join("pairs.jsonl"), 0, 0.0).unwrap();
     let never = AtomicBool::new(false);
     trainer.run(&mut InPairs(start()), &mut Silent, &mut metrics, &never).unwrap();
     for (a, b) in accumulated.iter().zip(trainer.task().0.values()) {
@@ -268,7 +299,7 @@ fn a_step_that_is_not_finite_is_skipped_and_named() {
     assert!(weights.iter().all(|w| w.is_finite()) && weights[0] > 1.0, "{weights:?}");
     let text = fs::read_to_string(dirty.path().join("metrics.jsonl")).unwrap();
     let skipped: Vec<&str> = text.lines().filter(|line| line.contains("\"skip\"")).collect();
-    assert_eq!(skipped.len(), 1);
+    assert_eq!(skipped.len(), 1, "{text}");
     assert!(
         skipped[0].contains("\"step\":16") && skipped[0].contains("\"loss\":null"),
         "{skipped:?}"
@@ -300,7 +331,7 @@ fn numbers_that_stay_bad_end_the_run() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut trainer = Trainer::new(Line::new(), config(), folder.path()).unwrap();
-    let mut metrics = MetricsLog::open(&folder.path().join("metrics.jsonl"), 0).unwrap();
+    let mut metrics = MetricsLog::open(&folder.path().join("metrics.jsonl"), 0, 0.0).unwrap();
     let never = AtomicBool::new(false);
     let error = trainer.run(&mut AllBad(start()), &mut Silent, &mut metrics, &never).unwrap_err();
     assert!(error.to_string().contains("sample-20"), "{error}");
@@ -313,7 +344,7 @@ fn saving_into_a_folder_that_is_a_file_loses_nothing() {
     let blocked = folder.path().join("checkpoints");
     fs::write(&blocked, b"a file").unwrap();
     let mut trainer = Trainer::new(Line::new(), config(), &blocked).unwrap();
-    let mut metrics = MetricsLog::open(&folder.path().join("metrics.jsonl"), 0).unwrap();
+    let mut metrics = MetricsLog::open(&folder.path().join("metrics.jsonl"), 0, 0.0).unwrap();
     let never = AtomicBool::new(false);
     let error = trainer.run(&mut start(), &mut Silent, &mut metrics, &never).unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error}");
@@ -332,7 +363,7 @@ fn evaluations_go_into_the_metrics() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.jsonl");
     let mut trainer = Trainer::new(Line::new(), config(), folder.path().join("c")).unwrap();
-    let mut metrics = MetricsLog::open(&path, 0).unwrap();
+    let mut metrics = MetricsLog::open(&path, 0, 0.0).unwrap();
     trainer.run(&mut start(), &mut Evaluates, &mut metrics, &AtomicBool::new(false)).unwrap();
     let text = fs::read_to_string(path).unwrap();
     let evals: Vec<Value> = text

@@ -3,7 +3,8 @@ use longmae_ops::{Init, Linear, Params, linear, softmax};
 
 use crate::{Result, TowerConfig};
 
-/// Multi-head self-attention with one projection for queries, keys and values.
+/// Multi-head self-attention (arXiv 1706.03762), one projection for queries, keys and values, scores scaled by
+/// `1 / sqrt(head width)`.
 #[derive(Debug, Clone)]
 pub struct Attention {
     heads: usize,

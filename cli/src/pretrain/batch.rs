@@ -9,10 +9,11 @@ use longmae_data::{
     CorruptSample, EvalTransform, Item, Loader, LoaderConfig, LoaderState, Source, TrainTransform,
     Transform,
 };
-use longmae_masking::{MaskBatch, MaskPlan, MaskStrategy};
+use longmae_masking::{MaskBatch, MaskStrategy};
 use longmae_patching::PatchGrid;
 use longmae_train::{Batches, BoxError, Stateful};
 use longmae_vit::DropPath;
+use sha2::{Digest, Sha256};
 
 use super::data::Sources;
 use crate::settings::Settings;
@@ -23,9 +24,7 @@ pub struct Batch {
     pub ids: Vec<String>,
     /// `[batch, channels, height, width]`, normalised.
     pub images: Tensor,
-    /// A plan for each image.
-    pub plans: Vec<MaskPlan>,
-    /// The plans as tensors.
+    /// A mask plan for each image.
     pub masks: MaskBatch,
     /// Drop-path draws, when training with it.
     pub drop_path: Option<DropPath>,
@@ -61,12 +60,12 @@ impl Collate {
             return Err("a batch without images".into());
         };
         let shape = (items.len(), first.channels, first.height, first.width);
-        let pixels: Vec<f32> = items.iter().flat_map(|item| &item.image.data).copied().collect();
+        let mut pixels = Vec::with_capacity(items.len() * first.data.len());
+        items.iter().for_each(|item| pixels.extend_from_slice(&item.image.data));
         Ok(Batch {
             drop_path: self.drop_path(&items, &device)?,
             images: Tensor::from_vec(pixels, shape, &device)?,
             masks: MaskBatch::stack(&plans, &device)?,
-            plans,
             ids: items.into_iter().map(|item| item.id).collect(),
         })
     }
@@ -128,6 +127,9 @@ impl Stateful for TrainBatches {
     }
 
     fn restore(&mut self, state: &serde_json::Value) -> Result<(), BoxError> {
+        if state.is_null() {
+            return Err("the checkpoint holds no loader state".into());
+        }
         let (images, digest) = (state["images"].as_u64(), state["digest"].as_str());
         if images != Some(self.source.len() as u64) || digest != Some(&self.digest) {
             let (then, now) = (images.unwrap_or_default(), self.source.len());
@@ -156,14 +158,14 @@ impl Batches for TrainBatches {
     }
 }
 
-/// A short hash (FNV-1a) of the names of all samples, in order.
+/// A hash of the names of all samples, in order.
 fn digest(source: &dyn Source) -> String {
-    let names =
-        (0..source.len()).flat_map(|index| source.id(index).into_bytes().into_iter().chain([0]));
-    let hash = names.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+    let mut hasher = Sha256::new();
+    for index in 0..source.len() {
+        hasher.update(source.id(index));
+        hasher.update([0]);
+    }
+    hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn train_loader(

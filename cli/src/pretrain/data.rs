@@ -6,6 +6,9 @@ use longmae_data::{Demo, ImageFolder, Source, Synthetic, split};
 
 use crate::settings::{DataSpec, Settings, ValidationData};
 
+/// Images of an epoch whose order is kept in memory.
+const LONGEST_EPOCH: usize = 1 << 30;
+
 /// What is trained and validated on.
 pub struct Sources {
     pub train: Arc<dyn Source>,
@@ -34,7 +37,14 @@ impl Sources {
 
     /// Optimiser steps of an epoch; the last incomplete one is dropped.
     pub fn steps_per_epoch(&self, settings: &Settings) -> anyhow::Result<u64> {
-        let images = self.train.len() * settings.repeat;
+        let images = self.train.len().saturating_mul(settings.repeat);
+        if images > LONGEST_EPOCH {
+            anyhow::bail!(
+                "an epoch of {} images x repeat {}: at most {LONGEST_EPOCH} can be put in order",
+                self.train.len(),
+                settings.repeat
+            );
+        }
         let effective = settings.batching.effective;
         if images < effective {
             anyhow::bail!(

@@ -24,7 +24,7 @@ fn memory_estimate(settings: &Settings) -> anyhow::Result<Memory> {
 }
 
 /// Prints the plan.
-pub fn print(name: &str, settings: &Settings, weights: Option<&Path>) -> anyhow::Result<()> {
+pub fn print(name: &str, settings: &Settings) -> anyhow::Result<()> {
     let cost = shape(settings).cost()?;
     let memory = memory_estimate(settings)?;
     line(format!("plan of {name} (nothing is trained)"));
@@ -33,8 +33,8 @@ pub fn print(name: &str, settings: &Settings, weights: Option<&Path>) -> anyhow:
     {
         line(format!("  {what:<16} {value}"));
     }
-    if let Some(weights) = weights {
-        let checkpoint = info::open_weights(weights, settings)?;
+    if let Some(weights) = &settings.flags.init_weights {
+        let checkpoint = info::open_weights(Path::new(weights), settings)?;
         let kind = checkpoint.kind().map_or_else(|| "unknown".to_owned(), |kind| kind.to_string());
         line(format!("  {:<16} {} ({kind})", "start from", checkpoint.path().display()));
     }
@@ -71,7 +71,6 @@ fn sequence(settings: &Settings, cost: &Cost) -> Lines {
     let grid = settings.mae.encoder.grid;
     let (height, width) = grid.image_size();
     let unit = settings.masks.unit;
-    let units = grid.rows().div_ceil(unit) * grid.cols().div_ceil(unit);
     let decoder = settings.mae.decoder.tower;
     vec![
         ("model", settings.flags.model.clone().unwrap_or_default()),
@@ -88,7 +87,7 @@ fn sequence(settings: &Settings, cost: &Cost) -> Lines {
             "mask",
             format!(
                 "{} units of {unit}x{unit} patches, {}, {:.2}% hidden",
-                units,
+                settings.units,
                 settings.mask_strategy,
                 100.0 * (1.0 - settings.kept as f64 / grid.len() as f64)
             ),

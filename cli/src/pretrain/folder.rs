@@ -64,11 +64,6 @@ pub fn choose(args: &Args, asked: &Asked) -> anyhow::Result<Start> {
             if !path.is_dir() {
                 bail!("--resume {folder}: no such folder");
             }
-            if args.init_weights.is_some() {
-                return Err(usage(
-                    "--init-weights starts a run, --resume goes on with one: give one of them",
-                ));
-            }
             if !holds_run(&path) {
                 bail!("--resume {folder}: this folder holds no run (no recipe.toml)");
             }
@@ -81,7 +76,9 @@ pub fn choose(args: &Args, asked: &Asked) -> anyhow::Result<Start> {
 fn resume(path: PathBuf, asked: &Asked) -> anyhow::Result<Start> {
     let file = path.join(RECIPE);
     let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-    let begun = Begun { recipe: recipe::parse(&file.display().to_string(), &text)?, path };
+    // A damaged file on the disk is no mistake of the arguments.
+    let recipe = recipe::parse(&file.display().to_string(), &text);
+    let begun = Begun { recipe: recipe.map_err(|e| anyhow::anyhow!("{e}"))?, path };
     begun.check(asked.explicit())?;
     Ok(Start::Resume(Box::new(begun)))
 }
@@ -149,7 +146,11 @@ impl Start {
                     Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(taken(&path)),
                     lock => lock.with_context(|| format!("cannot create {}", file.display()))?,
                 };
-                lock.write_all(recipe.as_bytes()).with_context(|| file.display().to_string())?;
+                if let Err(e) = lock.write_all(recipe.as_bytes()).and_then(|()| lock.sync_all()) {
+                    // Half a recipe would look like a run.
+                    let _ = fs::remove_file(&file);
+                    return Err(anyhow::Error::from(e).context(file.display().to_string()));
+                }
                 Ok((RunFolder::lock(path, lock)?, false))
             }
         }

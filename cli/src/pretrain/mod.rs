@@ -47,9 +47,6 @@ pub struct Args {
     /// there is none; a folder goes on with that run
     #[arg(long, value_name = "auto|DIR", help_heading = "Run")]
     resume: Option<String>,
-    /// Weights to start from: a safetensors file with MAE's names, or a folder that holds one
-    #[arg(long, alias = "init_weights", value_name = "FILE|DIR", help_heading = "Run")]
-    init_weights: Option<PathBuf>,
     /// Print the plan (lengths, parameters, GFLOP, memory, steps) and train nothing
     #[arg(long, help_heading = "Run")]
     dry_run: bool,
@@ -76,9 +73,9 @@ impl Asked {
     fn new(args: &Args) -> anyhow::Result<Self> {
         let mut typed = Table::new();
         for text in &args.set {
-            typed.extend(recipe::parse_set(text)?);
+            recipe::overlay(&mut typed, &recipe::parse_set(text)?);
         }
-        typed.extend(recipe::to_table(&args.flags)?);
+        recipe::overlay(&mut typed, &recipe::to_table(&args.flags)?);
         let (name, mut table) = match &args.recipe {
             Some(reference) => recipe::load(reference)?,
             // Somebody with data of their own does not want the demo's settings.
@@ -88,7 +85,7 @@ impl Asked {
             }
             None => recipe::load("demo")?,
         };
-        table.extend(typed.clone());
+        recipe::overlay(&mut table, &typed);
         Ok(Self { name, table, typed, recipe_named: args.recipe.is_some() })
     }
 
@@ -112,23 +109,23 @@ pub fn run(args: Args, program: &str) -> anyhow::Result<()> {
     };
     start.check()?;
     if args.dry_run {
-        return dry_run::print(&name, &settings, args.init_weights.as_deref());
+        return dry_run::print(&name, &settings);
     }
     if settings.data.is_none() {
         return Err(usage(format!("recipe {name} needs --data (a folder of images)")));
     }
     threads::limit(settings.threads)?;
-    train(&args, &settings, start, program)
+    train(&settings, start, program)
 }
 
-fn train(args: &Args, settings: &Settings, start: Start, program: &str) -> anyhow::Result<()> {
+fn train(settings: &Settings, start: Start, program: &str) -> anyhow::Result<()> {
     // Everything that can refuse comes before the folder is made: a mistake leaves no half-started run.
     let sources = Sources::open(settings)?;
     let config = train_config(settings, sources.steps_per_epoch(settings)?)?;
     let params = Params::new(settings.seed, &Device::Cpu);
     let mae = Mae::new(settings.mae, &params)?;
-    if let Some(weights) = &args.init_weights {
-        info::load_weights(weights, &params, settings)?;
+    if let Some(weights) = &settings.flags.init_weights {
+        info::load_weights(Path::new(weights), &params, settings)?;
     }
     let mut batches = TrainBatches::open(&sources, settings)?;
     let pictures = Pictures::new(sources.shown(), settings)?;
@@ -148,16 +145,29 @@ fn train(args: &Args, settings: &Settings, start: Start, program: &str) -> anyho
         return finish(&trainer, &folder, &terminal);
     }
     terminal.say(&greeting(settings, &config, &sources, &folder, done));
+    // Met before there was a log.
+    for sample in batches.corrupt() {
+        tracing::warn!(
+            "corrupt sample {} is replaced by the next good one: {}",
+            sample.id,
+            sample.reason
+        );
+    }
     for warning in warnings(settings, &config) {
         tracing::warn!("{warning}");
     }
     let watched = Watched { settings, sources: &sources, folder: &folder, config: &config, done };
     let mut observer = PretrainObserver::new(&terminal, &watched, pictures)?;
-    let mut metrics = MetricsLog::open(&folder.metrics_path(), done)?;
+    let mut metrics = MetricsLog::open(&folder.metrics_path(), done, trainer.progress().epoch)?;
     let stop = stop_flag(&terminal)?;
     let outcome = trainer.run(&mut batches, &mut observer, &mut metrics, &stop);
     observer.close();
-    let outcome = outcome.with_context(|| format!("run {}", folder.path().display()))?;
+    let outcome = outcome.with_context(|| {
+        let path = folder.path().display();
+        format!(
+            "run {path} ended early (its last checkpoint can be resumed: {program} --resume {path})"
+        )
+    })?;
     tell_losses(&trainer, &batches, &terminal);
     match outcome {
         Outcome::Finished => finish(&trainer, &folder, &terminal),
@@ -276,9 +286,7 @@ fn finish(
 ) -> anyhow::Result<()> {
     let progress = trainer.progress();
     let encoder = folder.path().join("encoder.safetensors");
-    if !encoder.exists() {
-        trainer.task().save_encoder(&encoder, progress.step, progress.loss)?;
-    }
+    trainer.task().save_encoder(&encoder, progress.step, progress.loss)?;
     let loss = progress.loss.map_or_else(|| "unknown".to_owned(), |loss| format!("{loss:.4}"));
     terminal.say(&format!("done: {}, last loss {loss}", plural(progress.step, "step")));
     terminal.say(&folder.contents());

@@ -138,7 +138,7 @@ impl Observer<PretrainTask> for PretrainObserver {
         let Some(source) = &self.validation else { return Ok(Vec::new()) };
         let Progress { step, epoch, .. } = *progress;
         let last = step == self.total_steps;
-        let every = self.settings.validation.every * self.steps_per_epoch;
+        let every = self.settings.validation.every.saturating_mul(self.steps_per_epoch);
         if !last && !step.is_multiple_of(every) {
             return Ok(Vec::new());
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use longmae_data::{Source, Subset};
+use longmae_data::{MaxCorrupt, Source, Subset};
 use longmae_mae::Mae;
 use longmae_report::{ImageSpec, Reconstruction, RgbImage, Statistics, reconstruction_grid};
 
@@ -11,10 +11,13 @@ use crate::settings::Settings;
 
 /// Images in a picture.
 const ROWS: usize = 6;
+/// Images that are tried, so that corrupt ones can be passed over.
+const CANDIDATES: usize = 4 * ROWS;
 
-/// The images that are shown, with their masks.
+/// The images that are shown, with their masks. Each is a batch of its own, so that a picture needs less memory than a
+/// training step.
 pub struct Pictures {
-    batch: Batch,
+    images: Vec<Batch>,
     spec: ImageSpec,
     statistics: Statistics,
 }
@@ -22,14 +25,16 @@ pub struct Pictures {
 impl Pictures {
     /// Takes images spread over `source`.
     pub fn new(source: &Arc<dyn Source>, settings: &Settings) -> anyhow::Result<Self> {
-        let rows = ROWS.min(source.len());
-        let indices = (0..rows).map(|row| row * source.len() / rows).collect();
+        let tried = CANDIDATES.min(source.len());
+        // In strides, so that the first few are spread out.
+        let stride = tried.div_ceil(ROWS);
+        let spread = (0..stride).flat_map(|first| (first..tried).step_by(stride));
+        let indices = spread.map(|candidate| candidate * source.len() / tried).collect();
         let few: Arc<dyn Source> = Arc::new(Subset::new(source.clone(), indices)?);
-        let mut settings = settings.clone();
-        settings.batching.batch_size = rows;
-        let Some(batch) = validation_loader(&few, &settings)?.next() else {
-            anyhow::bail!("no image to make a picture of")
-        };
+        let mut one_by_one = settings.clone();
+        one_by_one.batching.batch_size = 1;
+        one_by_one.max_corrupt = MaxCorrupt::Count(tried);
+        let images = validation_loader(&few, &one_by_one)?.take(ROWS).collect::<Result<_, _>>()?;
         let grid = settings.mae.encoder.grid;
         let (height, width) = grid.image_size();
         let spec = ImageSpec {
@@ -43,24 +48,24 @@ impl Pictures {
         };
         let norm_pix = settings.mae.norm_pix_loss;
         let statistics = if norm_pix { Statistics::HiddenPatches } else { Statistics::Raw };
-        Ok(Self { batch: batch?, spec, statistics })
+        Ok(Self { images, spec, statistics })
     }
 
     /// Draws what the model makes of them.
     pub fn draw(&self, mae: &Mae, title: &str) -> anyhow::Result<RgbImage> {
-        let Batch { images, masks, plans, .. } = &self.batch;
-        let pred = mae.forward(images, masks, None)?.pred;
-        let rows = plans
-            .iter()
-            .enumerate()
-            .map(|(row, plan)| {
-                Ok(Reconstruction {
-                    image: images.get(row)?.flatten_all()?.to_vec1()?,
-                    mask: (0..plan.patches()).map(|patch| plan.is_removed(patch)).collect(),
-                    pred: pred.get(row)?.flatten_all()?.to_vec1()?,
-                })
-            })
-            .collect::<anyhow::Result<Vec<_>>>()?;
+        let rows = self.images.iter().map(|image| reconstruct(mae, image));
+        let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
         Ok(reconstruction_grid(title, &self.spec, self.statistics, &rows)?)
     }
+}
+
+/// What the model makes of one image.
+fn reconstruct(mae: &Mae, image: &Batch) -> anyhow::Result<Reconstruction> {
+    let pred = mae.forward(&image.images, &image.masks, None)?.pred;
+    let removed = image.masks.mask.flatten_all()?.to_vec1::<f32>()?;
+    Ok(Reconstruction {
+        image: image.images.flatten_all()?.to_vec1()?,
+        mask: removed.into_iter().map(|removed| removed == 1.0).collect(),
+        pred: pred.flatten_all()?.to_vec1()?,
+    })
 }

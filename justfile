@@ -1,0 +1,36 @@
+# `just` lists these; `just check` is what CI runs.
+
+# What a contributor runs before a commit, cheapest first.
+check: format lint docs test
+
+# Formatting.
+format:
+    cargo fmt --all --check
+
+# Clippy, warnings denied.
+lint:
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Documentation, warnings denied.
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# Every test that runs on any machine.
+test:
+    cargo test --workspace --locked
+
+# Every crate packs, and builds from what was packed.
+package:
+    cargo package --workspace --locked --allow-dirty
+
+# Licences, sources and banned crates (needs `cargo install cargo-deny`).
+deny:
+    cargo deny check licenses bans sources
+
+# The benchmarks.
+bench:
+    cargo bench --workspace --locked
+
+# The fixtures again, from PyTorch (see tests/fixtures/README.md).
+fixtures:
+    for script in tests/fixtures/make_*.py; do python3 $script; done
