@@ -1,6 +1,6 @@
-//! The command line of longmae: `mae-pretrain` and `longmae`. The programs are thin; this library turns what was typed
-//! into what is meant, once, and into calls of the other crates.
+//! What was typed is turned into what is meant, once, and into calls of the other crates.
 #![deny(missing_docs)]
+#![doc = include_str!("../README.md")]
 
 mod batching;
 mod choice;

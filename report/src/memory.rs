@@ -38,17 +38,19 @@ pub struct ActivationModel {
 impl Default for ActivationModel {
     /// The plain path: each operation a tensor of its own. A block then leaves two composed layer
     /// norms (5 tensors each), queries, keys and values as product, sum and contiguous heads (9),
-    /// the scaled queries, the attended values in both layouts, two projections with and
-    /// without bias (4) and two residual sums: 28 in all; the hidden layer as product, sum and
-    /// GELU; attention's scores and the three steps of its softmax.
+    /// the scaled queries, the attended values in both layouts, two projections with and without
+    /// bias (4) and two residual sums: 28 in all; the hidden layer as product, sum and GELU (3);
+    /// attention's scores and the three steps of its softmax (4). To these the backward pass adds
+    /// what it holds at the peak; the numbers here are fitted to measured peaks, from which the
+    /// estimates of seven runs (nano to base, L = 64 to 784) then differ by 10% at most.
     fn default() -> Self {
         Self {
             bytes_per_value: 4.0,
-            token_tensors: 28.0,
-            mlp_tensors: 3.0,
-            attention_tensors: 4.0,
+            token_tensors: 31.0,
+            mlp_tensors: 4.0,
+            attention_tensors: 6.5,
             image_tensors: 8.0,
-            process_bytes: 100e6,
+            process_bytes: 120e6,
         }
     }
 }
@@ -116,9 +118,12 @@ mod tests {
 
     #[test]
     fn the_plain_path_comes_near_what_was_measured() {
-        // A step written op by op on candle 0.11 had its peak at 9.0 GB with a batch of 4.
-        let memory = long().memory_estimate(4, &ActivationModel::default()).unwrap();
-        assert!((8e9..10e9).contains(&memory.total_bytes), "{memory:?}");
+        // Peak resident memory of two steps on two cores, in GB.
+        for (batch, measured) in [(1, 4.09e9), (2, 6.42e9)] {
+            let memory = long().memory_estimate(batch, &ActivationModel::default()).unwrap();
+            let ratio = memory.total_bytes / measured;
+            assert!((0.9..1.1).contains(&ratio), "batch {batch}: {ratio}");
+        }
     }
 
     #[test]
