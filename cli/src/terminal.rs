@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use crate::output;
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use longmae_train::{StepKind, StepRecord};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -26,11 +26,8 @@ impl Terminal {
     pub fn start(log: &Path, log_every: u64) -> anyhow::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(log);
         let file = file.with_context(|| format!("cannot write {}", log.display()))?;
-        let bar = if std::io::stderr().is_terminal() {
-            ProgressBar::no_length()
-        } else {
-            ProgressBar::hidden()
-        };
+        // Drawn from the first step on, if at all.
+        let bar = ProgressBar::hidden();
         let to_file = fmt::layer()
             .with_ansi(false)
             .with_target(false)
@@ -60,6 +57,9 @@ impl Terminal {
         let template = "{bar:24} step {pos}/{len} {msg} {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style);
+        }
+        if std::io::stderr().is_terminal() {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         self.bar.set_length(total);
         self.bar.set_position(done);

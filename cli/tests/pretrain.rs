@@ -178,6 +178,32 @@ fn validation_uses_fixed_masks() {
 }
 
 #[test]
+fn corrupt_validation_images_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = image_folder(folder.path());
+    fs::write(images.join("bad.jpg"), "no picture").unwrap();
+    let args = [
+        "--data",
+        "demo",
+        "--val-data",
+        "images",
+        "--epochs",
+        "2",
+        "--lr",
+        "1e-30",
+        "--out",
+        "run",
+    ];
+    let output = small(folder.path(), &args);
+    succeeds(&output);
+    let warned = common::stderr(&output).matches("bad.jpg").count();
+    assert_eq!(warned, 1, "{}", common::stderr(&output));
+    let evals = records(&folder.path().join("run"), "eval");
+    let loss = |i: usize| evals[i]["loss"].as_f64().unwrap();
+    assert!((loss(0) - loss(1)).abs() < 1e-6, "{evals:?}");
+}
+
+#[test]
 fn init_weights_takes_a_model_an_encoder_or_a_run() {
     let folder = tempfile::tempdir().unwrap();
     let base = ["--data", "demo", "--max-steps", "2"];

@@ -216,7 +216,7 @@ fn more_corrupt_samples_than_the_limit_are_an_error_at_the_same_batch() {
     let source = Numbered { corrupt: vec![0], ..Numbered::new(8) };
     let settings = LoaderConfig { max_corrupt: MaxCorrupt::Count(0), ..config() };
     let message = loader(source, settings).unwrap().find_map(Result::err).unwrap().to_string();
-    assert!(message.contains("1 samples are corrupt, more than the limit of 0"), "{message}");
+    assert!(message.contains("corrupt samples: 1, more than the limit of 0"), "{message}");
     assert!(message.contains("0 (the JPEG file is truncated)"), "{message}");
 }
 

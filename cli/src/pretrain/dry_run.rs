@@ -8,7 +8,7 @@ use longmae_vit::TowerConfig;
 
 use super::data::Sources;
 use super::info;
-use super::train_config;
+use super::session::train_config;
 use crate::output::line;
 use crate::settings::Settings;
 use crate::terminal::plural;

@@ -2,9 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
-use longmae_data::Source;
 use longmae_report::{Series, encode_png, loss_svg, write_atomic};
 use longmae_train::{
     BoxError, EvalRecord, EventWriter, Observer, Progress, StepRecord, TrainConfig,
@@ -14,7 +12,7 @@ use super::data::Sources;
 use super::folder::RunFolder;
 use super::pictures::Pictures;
 use super::task::PretrainTask;
-use super::validation;
+use super::validation::Validation;
 use crate::settings::Settings;
 use crate::terminal::{StepBar, Terminal};
 
@@ -24,7 +22,7 @@ pub struct PretrainObserver {
     folder: RunFolder,
     bar: StepBar,
     events: EventWriter,
-    validation: Option<Arc<dyn Source>>,
+    validation: Option<Validation>,
     pictures: Pictures,
     total_steps: u64,
     steps_per_epoch: u64,
@@ -52,7 +50,7 @@ impl PretrainObserver {
             folder: folder.clone(),
             bar: terminal.bar(done, config.total_steps),
             events: EventWriter::create(folder.path())?,
-            validation: sources.validation.clone(),
+            validation: sources.validation.clone().map(Validation::new),
             pictures,
             total_steps: config.total_steps,
             steps_per_epoch: config.steps_per_epoch,
@@ -135,14 +133,14 @@ impl Observer<PretrainTask> for PretrainObserver {
         task: &PretrainTask,
         progress: &Progress,
     ) -> Result<Vec<EvalRecord>, BoxError> {
-        let Some(source) = &self.validation else { return Ok(Vec::new()) };
+        let Some(validation) = &mut self.validation else { return Ok(Vec::new()) };
         let Progress { step, epoch, .. } = *progress;
         let last = step == self.total_steps;
         let every = self.settings.validation.every.saturating_mul(self.steps_per_epoch);
         if !last && !step.is_multiple_of(every) {
             return Ok(Vec::new());
         }
-        let loss = validation::loss(&task.mae, source, &self.settings)?;
+        let loss = validation.loss(&task.mae, &self.settings)?;
         self.events.scalar("validation/loss", step, loss)?;
         self.bar.say(&format!("epoch {epoch:.2}: validation loss {loss:.4}"));
         Ok(vec![EvalRecord { kind: "eval", step, epoch, loss }])

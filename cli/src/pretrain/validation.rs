@@ -1,21 +1,46 @@
 //! The validation loss: fixed crops, fixed masks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use longmae_data::Source;
+use longmae_data::{CorruptSample, Source, Subset};
 use longmae_mae::Mae;
 
 use super::batch::validation_loader;
 use crate::settings::Settings;
 
-/// Mean loss over all images of `source`.
-pub fn loss(mae: &Mae, source: &Arc<dyn Source>, settings: &Settings) -> anyhow::Result<f64> {
-    let (mut sum, mut images) = (0.0, 0);
-    for batch in validation_loader(source, settings)? {
-        let batch = batch?;
-        let loss = mae.forward(&batch.images, &batch.masks, None)?.loss.to_scalar::<f32>()?;
-        sum += f64::from(loss) * batch.ids.len() as f64;
-        images += batch.ids.len();
+/// The images that the loss is computed on.
+pub struct Validation {
+    source: Arc<dyn Source>,
+}
+
+impl Validation {
+    pub fn new(source: Arc<dyn Source>) -> Self {
+        Self { source }
     }
-    Ok(sum / images as f64)
+
+    /// Mean loss over all images that can be read. Corrupt ones are left out from the pass on that meets them, which is
+    /// made again, so that losses of different epochs are over the same images.
+    pub fn loss(&mut self, mae: &Mae, settings: &Settings) -> anyhow::Result<f64> {
+        let (loss, corrupt) = self.pass(mae, settings)?;
+        if corrupt.is_empty() {
+            return Ok(loss);
+        }
+        let bad: BTreeSet<String> = corrupt.into_iter().map(|sample| sample.id).collect();
+        let good = (0..self.source.len()).filter(|index| !bad.contains(&self.source.id(*index)));
+        self.source = Arc::new(Subset::new(self.source.clone(), good.collect())?);
+        self.loss(mae, settings)
+    }
+
+    fn pass(&self, mae: &Mae, settings: &Settings) -> anyhow::Result<(f64, Vec<CorruptSample>)> {
+        let mut loader = validation_loader(&self.source, settings)?;
+        let (mut sum, mut images) = (0.0, 0);
+        while let Some(batch) = loader.next_batch() {
+            let batch = batch?;
+            let loss = mae.forward(&batch.images, &batch.masks, None)?.loss.to_scalar::<f32>()?;
+            sum += f64::from(loss) * batch.ids.len() as f64;
+            images += batch.ids.len();
+        }
+        Ok((sum / images as f64, loader.corrupt().to_vec()))
+    }
 }

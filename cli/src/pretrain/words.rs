@@ -1,0 +1,79 @@
+//! What a run says at its beginning and end.
+
+use std::path::Path;
+
+use longmae_data::CorruptSample;
+use longmae_train::TrainConfig;
+
+use super::dry_run;
+use super::observer::Watched;
+use crate::settings::Settings;
+use crate::terminal::plural;
+
+/// What begins, or goes on, and where.
+pub fn greeting(watched: &Watched<'_>) -> String {
+    let Watched { settings, sources, folder, config, done } = *watched;
+    let grid = settings.mae.encoder.grid;
+    let model = settings.flags.model.as_deref().unwrap_or_default();
+    let images = plural(sources.train.len() as u64, "image");
+    let verb = if done == 0 { "training" } else { "resuming" };
+    format!(
+        "{verb} {model} on {images}: L = {} ({}x{} patches), {} visible, mask unit {}, {} to go\n\
+         run folder: {}",
+        grid.len(),
+        grid.rows(),
+        grid.cols(),
+        settings.kept,
+        settings.masks.unit,
+        plural(config.total_steps - done, "step"),
+        folder.path().display()
+    )
+}
+
+/// What a user would want to know before a long run.
+pub fn warnings(
+    settings: &Settings,
+    config: &TrainConfig,
+    corrupt: &[CorruptSample],
+) -> Vec<String> {
+    // Corrupt samples of the first batch were met before there was a log.
+    let replaced = |sample: &CorruptSample| {
+        format!("corrupt sample {} is replaced by the next good one: {}", sample.id, sample.reason)
+    };
+    let mut warnings: Vec<String> = corrupt.iter().map(replaced).collect();
+    let schedule = config.schedule;
+    if schedule.warmup_epochs >= schedule.epochs {
+        warnings.push(format!(
+            "the run's {:.2} epochs end within the warm-up of {}: the learning rate never reaches its peak",
+            schedule.epochs, schedule.warmup_epochs
+        ));
+    }
+    if let (Ok(needed), Some(has)) = (dry_run::memory(settings), memory_of_machine())
+        && needed > has
+    {
+        warnings.push(format!(
+            "the run needs about {:.1} GB (estimate), this machine has {:.1} GB: a smaller --batch-size with \
+             --accum-iter needs less",
+            needed / 1e9,
+            has / 1e9
+        ));
+    }
+    warnings
+}
+
+/// Bytes of memory that the machine has, where the system tells (Linux).
+fn memory_of_machine() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024.0)
+}
+
+/// What to do with a finished run.
+pub fn next_steps(encoder: &Path) -> String {
+    format!(
+        "next: look at loss.svg and reconstructions/, then load {} into timm (README, \"Use the encoder\"),\nor \
+         train on images of your own: mae-pretrain --data FOLDER --model vit-tiny --image-size 224 --mask-unit 2",
+        encoder.display()
+    )
+}
