@@ -174,17 +174,10 @@ fn train_loader(
     start: LoaderState,
 ) -> anyhow::Result<Loader<Batch>> {
     let config = LoaderConfig {
-        seed: settings.seed,
-        workers: settings.workers,
-        queue: settings.workers + 2,
-        batch_size: settings.batching.batch_size,
         group: settings.batching.effective,
-        shuffle: true,
-        drop_last: true,
         repeat: settings.repeat,
-        max_corrupt: settings.max_corrupt,
         start,
-        epochs: None,
+        ..loader_config(settings)
     };
     let transform = TrainTransform {
         size: settings.size,
@@ -201,16 +194,10 @@ pub fn validation_loader(
     settings: &Settings,
 ) -> anyhow::Result<Loader<Batch>> {
     let config = LoaderConfig {
-        seed: settings.seed,
-        workers: settings.workers,
-        queue: settings.workers + 2,
-        batch_size: settings.batching.batch_size,
-        group: settings.batching.batch_size,
         shuffle: false,
         drop_last: false,
-        max_corrupt: settings.max_corrupt,
         epochs: Some(1),
-        ..LoaderConfig::default()
+        ..loader_config(settings)
     };
     let transform = EvalTransform {
         size: settings.size,
@@ -218,6 +205,19 @@ pub fn validation_loader(
         normalize: settings.normalize.clone(),
     };
     loader(source, Arc::new(transform), Collate::new(settings, true)?, config)
+}
+
+/// What training and validation share; by default a loader shuffles, drops the last group and never ends.
+fn loader_config(settings: &Settings) -> LoaderConfig {
+    LoaderConfig {
+        seed: settings.seed,
+        workers: settings.workers,
+        queue: settings.workers + 2,
+        batch_size: settings.batching.batch_size,
+        group: settings.batching.batch_size,
+        max_corrupt: settings.max_corrupt,
+        ..LoaderConfig::default()
+    }
 }
 
 fn loader(
