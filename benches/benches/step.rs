@@ -31,8 +31,10 @@ fn step(bencher: Bencher<'_, '_>, preset: Preset, side: usize, patch: usize, bat
     bencher.counter(ItemsCount::new(batch)).bench_local(|| {
         let loss = mae.forward(&images, &masks, None).unwrap().loss;
         let mut gradients = Gradients::empty(optimizer.parameters().len());
-        gradients.accumulate(optimizer.parameters(), &loss.backward().unwrap()).unwrap();
-        optimizer.step(&gradients, 1e-4).unwrap();
+        gradients
+            .accumulate(optimizer.parameters(), longmae_ops::backward(&loss).unwrap())
+            .unwrap();
+        optimizer.step(&gradients, 1.0, 1e-4).unwrap();
     });
 }
 

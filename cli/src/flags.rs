@@ -164,13 +164,13 @@ pub struct Flags {
     #[arg(long, alias = "clip_grad", value_name = "NORM", help_heading = "Optimisation")]
     pub clip_grad: Option<f64>,
 
-    /// Precision of matrix products: fp32
+    /// Precision of matrix products: fp32 or bf16 (weights, norms, loss and optimiser stay in fp32)
     #[arg(long, value_name = "NAME", help_heading = "Machine")]
     pub precision: Option<String>,
-    /// Kernels: reference
+    /// `fused`, or `reference`: plain candle operations, slow, to compare with
     #[arg(long, value_name = "NAME", help_heading = "Machine")]
     pub kernels: Option<String>,
-    /// Recompute blocks in the backward pass to save memory (not there yet)
+    /// Recompute blocks in the backward pass: less memory, a third more time, the same numbers
     #[arg(long, alias = "grad_checkpoint", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Machine")]
     pub grad_checkpoint: Option<bool>,
     /// Device: cpu

@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 #![doc = include_str!("../README.md")]
 
+mod allocator;
 mod batching;
 mod choice;
 mod exit;
@@ -16,6 +17,8 @@ mod signals;
 mod terminal;
 mod threads;
 mod version;
+
+pub use allocator::keep_freed_memory;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -7,6 +7,7 @@ use longmae_data::transform::{HorizontalFlip, Normalize, RandomResizedCrop};
 use longmae_data::{DecodeOptions, IMAGENET_MEAN, IMAGENET_STD, MaxCorrupt, Size};
 use longmae_mae::{DecoderConfig, MaeConfig, decoder_preset};
 use longmae_masking::{MaskCount, MaskDesign};
+use longmae_ops::{Compute, Kernels, Precision};
 use longmae_patching::PatchGrid;
 use longmae_train::{AdamWConfig, SaveEvery};
 use longmae_vit::{Preset, TowerConfig, VitConfig};
@@ -41,6 +42,7 @@ pub struct Settings {
     /// Visible patches of every image.
     pub kept: usize,
     pub drop_path: f64,
+    pub compute: Compute,
     pub batching: Batching,
     pub lr: f64,
     pub min_lr: f64,
@@ -101,6 +103,7 @@ impl Settings {
         let (height, width) = mae.encoder.grid.image_size();
         let exif = *flags.exif_orientation.get_or_insert(true);
         let drop_path = within("drop_path", *flags.drop_path.get_or_insert(0.0), 0.0, 0.999)?;
+        let compute = compute(&mut flags)?;
         let optimiser = optimisation(&mut flags, &batching)?;
         let run = run(&mut flags)?;
         flags.model = Some(preset.name().to_owned());
@@ -118,6 +121,7 @@ impl Settings {
             units,
             kept,
             drop_path,
+            compute,
             batching,
             lr: optimiser.lr,
             min_lr: optimiser.min_lr,
@@ -146,17 +150,32 @@ fn check_names(flags: &mut Flags) -> anyhow::Result<()> {
             one_of(what, value.get_or_insert_with(|| default.to_owned()), known, planned)
         };
     check("device", &mut flags.device, "cpu", &["cpu"], &["cuda", "gpu", "metal", "mps"])?;
-    check("precision", &mut flags.precision, "fp32", &["fp32"], &["bf16", "fp16"])?;
-    check("kernels", &mut flags.kernels, "reference", &["reference"], &["fused"])?;
+    check("precision", &mut flags.precision, "fp32", &["fp32", "bf16"], &["fp16"])?;
+    check("kernels", &mut flags.kernels, "fused", &["fused", "reference"], &[])?;
     let strategies = ["random", "block", "grid"];
     check("mask strategy", &mut flags.mask_strategy, "random", &strategies, &[])?;
     check("mask count", &mut flags.mask_count, "published", &["published", "units"], &[])?;
-    if *flags.grad_checkpoint.get_or_insert(false) {
-        return Err(usage(
-            "grad_checkpoint is not there yet: leave it away, or lower --batch-size",
-        ));
-    }
     check("crop", &mut flags.crop, "random", &["random", "none"], &["byol"])
+}
+
+/// How the model computes; names were checked before.
+fn compute(flags: &mut Flags) -> anyhow::Result<Compute> {
+    let compute = Compute {
+        kernels: flags.kernels.as_deref().unwrap_or_default().parse().map_err(usage)?,
+        precision: flags.precision.as_deref().unwrap_or_default().parse().map_err(usage)?,
+        grad_checkpoint: *flags.grad_checkpoint.get_or_insert(false),
+    };
+    if compute.kernels == Kernels::Reference {
+        if compute.precision != Precision::Fp32 {
+            return Err(usage(
+                "the reference kernels compute in fp32 alone: leave --precision away",
+            ));
+        }
+        if compute.grad_checkpoint {
+            return Err(usage("the reference kernels have no grad_checkpoint: leave it away"));
+        }
+    }
+    Ok(compute)
 }
 
 fn model(flags: &mut Flags) -> anyhow::Result<(Preset, MaeConfig)> {

@@ -1,6 +1,6 @@
 use candle_core::{IndexOp, Tensor};
 use longmae_masking::MaskBatch;
-use longmae_ops::{Init, Linear, Params, gather_tokens};
+use longmae_ops::{Compute, Init, Linear, Params, restore_tokens};
 use longmae_patching::sincos_positions;
 use longmae_vit::{Block, Norm};
 
@@ -18,6 +18,9 @@ pub struct Decoder {
     upsample: Option<Upsample>,
     norm: Norm,
     pred: Linear,
+    /// Patches that are predicted.
+    predicted: usize,
+    compute: Compute,
 }
 
 impl Decoder {
@@ -48,6 +51,8 @@ impl Decoder {
             blocks: Block::tower(&tower, &part("blocks"))?,
             norm: Norm::new(dim, tower.layer_norm_eps, &part("norm"))?,
             pred: Linear::new(dim, pixels, &part("pred"))?,
+            predicted: pred_grid.len(),
+            compute: params.compute(),
         })
     }
 
@@ -60,30 +65,36 @@ impl Decoder {
     /// # Errors
     /// When `latent` and `masks` do not fit.
     pub fn forward(&self, latent: &Tensor, masks: &MaskBatch) -> Result<Tensor> {
-        let x = self.embed.forward(latent)?;
-        let class = x.i((.., ..1))?;
-        let mut x = self.fill_in(&x.i((.., 1..))?, masks)?;
-        if let Some(downsample) = &self.downsample {
-            x = downsample.forward(&x)?;
-        }
-        // The class token goes around both changes of the grid.
-        x = Tensor::cat(&[&class, &x], 1)?.broadcast_add(&self.pos_embed)?;
-        for block in &self.blocks {
-            x = block.forward(&x, None)?;
-        }
-        x = x.i((.., 1..))?;
+        self.patches(&self.rows(latent, masks)?)
+    }
+
+    /// As [`Decoder::forward`], with the class token's row in front where the sequence still has it.
+    pub(crate) fn rows(&self, latent: &Tensor, masks: &MaskBatch) -> Result<Tensor> {
+        let visible = self.embed.forward(latent)?;
+        let mut x = Block::forward_tower(&self.blocks, &self.sequence(&visible, masks)?, None)?;
         if let Some(upsample) = &self.upsample {
-            x = upsample.forward(&x)?;
+            x = upsample.forward(&x.i((.., 1..))?)?;
         }
         Ok(self.pred.forward(&self.norm.forward(&x)?)?)
     }
 
-    /// Puts mask tokens behind the visible ones and the sequence back in the image's order.
-    fn fill_in(&self, visible: &Tensor, masks: &MaskBatch) -> Result<Tensor> {
-        let (batch, kept, dim) = visible.dims3()?;
-        let hidden = masks.ids_restore.dim(1)?.saturating_sub(kept);
-        let fill = self.mask_token.broadcast_as((batch, hidden, dim))?;
-        let shuffled = Tensor::cat(&[visible, &fill], 1)?;
-        Ok(gather_tokens(&shuffled, &masks.ids_restore)?)
+    /// The predicted patches of [`Decoder::rows`].
+    pub(crate) fn patches(&self, rows: &Tensor) -> Result<Tensor> {
+        let front = rows.dim(1)?.saturating_sub(self.predicted);
+        Ok(rows.narrow(1, front, self.predicted)?)
+    }
+
+    /// The blocks' input: mask tokens put in, everything in the image's order, with positions.
+    fn sequence(&self, visible: &Tensor, masks: &MaskBatch) -> Result<Tensor> {
+        let restore = |positions| {
+            restore_tokens(visible, &self.mask_token, &masks.ids_restore, positions, self.compute)
+        };
+        let Some(downsample) = &self.downsample else {
+            return Ok(restore(Some(&self.pos_embed))?);
+        };
+        // The class token goes around the change of the grid.
+        let all = restore(None)?;
+        let tokens = downsample.forward(&all.i((.., 1..))?)?;
+        Ok(Tensor::cat(&[&all.i((.., ..1))?, &tokens], 1)?.broadcast_add(&self.pos_embed)?)
     }
 }

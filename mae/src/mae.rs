@@ -1,7 +1,7 @@
 use candle_core::Tensor;
 use longmae_masking::MaskBatch;
-use longmae_ops::Params;
-use longmae_patching::{PixelTargets, Tokenizer};
+use longmae_ops::{Compute, Params};
+use longmae_patching::patchify;
 use longmae_vit::{DropPath, Vit};
 
 use crate::{Decoder, Error, MaeConfig, Result, masked_pixel_loss};
@@ -22,7 +22,7 @@ pub struct Mae {
     config: MaeConfig,
     encoder: Vit,
     decoder: Decoder,
-    targets: PixelTargets,
+    compute: Compute,
 }
 
 impl Mae {
@@ -35,11 +35,7 @@ impl Mae {
             config,
             encoder: Vit::new(config.encoder, params)?,
             decoder: Decoder::new(&config, params)?,
-            targets: PixelTargets::new(
-                config.pred_grid()?,
-                config.encoder.channels,
-                config.norm_pix_loss,
-            ),
+            compute: params.compute(),
         })
     }
 
@@ -64,9 +60,9 @@ impl Mae {
         drop: Option<&DropPath>,
     ) -> Result<MaeOutput> {
         let latent = self.encode(images, masks, drop)?;
-        let pred = self.decode(&latent, masks)?;
-        let loss = self.loss(images, &pred, masks)?;
-        Ok(MaeOutput { loss, pred })
+        let rows = self.decoder.rows(&latent, masks)?;
+        let loss = self.loss(images, &rows, masks)?;
+        Ok(MaeOutput { loss, pred: self.decoder.patches(&rows)? })
     }
 
     /// Visible patches of `images` as `[batch, 1 + kept, encoder dim]`.
@@ -91,14 +87,21 @@ impl Mae {
         self.decoder.forward(latent, masks)
     }
 
-    /// The loss of a prediction, a scalar.
+    /// The loss of a prediction (which may have the class token's row in front), a scalar.
     ///
     /// # Errors
     /// When the shapes do not fit.
     pub fn loss(&self, images: &Tensor, pred: &Tensor, masks: &MaskBatch) -> Result<Tensor> {
-        let target = self.targets.tokens(images, None)?;
-        let coarsening = self.config.decoder.pred_downsampling;
-        masked_pixel_loss(pred, &target, &masks.mask, self.config.encoder.grid, coarsening)
+        let patches = patchify(images, self.config.pred_grid()?)?;
+        let grid = (self.config.encoder.grid, self.config.decoder.pred_downsampling);
+        masked_pixel_loss(
+            pred,
+            &patches,
+            &masks.mask,
+            grid,
+            self.config.norm_pix_loss,
+            self.compute,
+        )
     }
 
     fn check(&self, images: &Tensor, masks: &MaskBatch) -> Result<()> {

@@ -2,7 +2,7 @@
 //! space-to-depth and a linear layer; the checkpoint keeps the convolution's shape.
 
 use candle_core::Tensor;
-use longmae_ops::{Init, Params, linear};
+use longmae_ops::{Compute, Init, Params, linear};
 use longmae_patching::PatchGrid;
 
 use crate::Result;
@@ -14,6 +14,7 @@ pub struct Downsample {
     factor: usize,
     weight: Tensor,
     bias: Tensor,
+    compute: Compute,
 }
 
 impl Downsample {
@@ -23,7 +24,7 @@ impl Downsample {
     /// When a parameter's name is taken.
     pub fn new(from: PatchGrid, factor: usize, dim: usize, params: &Params) -> Result<Self> {
         let (weight, bias) = square_kernel(factor, dim, params)?;
-        Ok(Self { from, factor, weight, bias })
+        Ok(Self { from, factor, weight, bias, compute: params.compute() })
     }
 
     /// Maps `[batch, tokens, dim]` to `[batch, tokens / k^2, dim]`.
@@ -39,7 +40,7 @@ impl Downsample {
             .permute(vec![0, 1, 3, 2, 4, 5])?
             .reshape((batch, rows * cols, k * k * dim))?;
         let weight = self.weight.permute((0, 2, 3, 1))?.flatten_from(1)?;
-        Ok(linear(&cells, &weight, Some(&self.bias))?)
+        Ok(linear(&cells, &weight, Some(&self.bias), self.compute)?)
     }
 }
 
@@ -50,6 +51,7 @@ pub struct Upsample {
     factor: usize,
     weight: Tensor,
     bias: Tensor,
+    compute: Compute,
 }
 
 impl Upsample {
@@ -59,7 +61,7 @@ impl Upsample {
     /// When a parameter's name is taken.
     pub fn new(from: PatchGrid, factor: usize, dim: usize, params: &Params) -> Result<Self> {
         let (weight, bias) = square_kernel(factor, dim, params)?;
-        Ok(Self { from, factor, weight, bias })
+        Ok(Self { from, factor, weight, bias, compute: params.compute() })
     }
 
     /// Maps `[batch, tokens, dim]` to `[batch, tokens * k^2, dim]`.
@@ -71,7 +73,7 @@ impl Upsample {
         let k = self.factor;
         let (rows, cols) = (self.from.rows(), self.from.cols());
         let weight = self.weight.permute((2, 3, 1, 0))?.reshape((k * k * dim, dim))?;
-        let cells = linear(x, &weight, None)?
+        let cells = linear(x, &weight, None, self.compute)?
             .reshape(&[batch, rows, cols, k, k, dim][..])?
             .permute(vec![0, 1, 3, 2, 4, 5])?
             .reshape((batch, tokens * k * k, dim))?;

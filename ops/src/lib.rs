@@ -1,18 +1,39 @@
 #![deny(missing_docs)]
 #![doc = include_str!("../README.md")]
 
+mod adamw;
+mod attention;
+mod backward;
+mod block;
+mod buffer;
+mod compute;
+mod element;
 mod error;
 mod gather;
 mod gelu;
+mod gemm;
+mod isa;
 mod linear;
+mod matrix;
 mod norm;
+mod numbers;
+mod parallel;
 mod params;
-mod softmax;
+mod pixel_loss;
+mod product;
+pub mod reference;
+mod rows;
 
+pub use adamw::{AdamWStep, AdamWTensor, adamw, add_in_place, gradient_norm};
+pub use attention::attention;
+pub use backward::{backward, inference};
+pub use block::{Affine, BlockWeights, QkvBias, transformer_block, transformer_blocks};
+pub use compute::{Compute, Kernels, Precision};
 pub use error::{Error, Result};
-pub use gather::gather_tokens;
+pub use gather::{gather_tokens, prepend_class, restore_tokens};
 pub use gelu::gelu;
-pub use linear::{Linear, linear};
+pub use isa::{ISA_VARIABLE, Isa};
+pub use linear::{Linear, linear, matmul};
 pub use norm::layer_norm;
 pub use params::{Init, Param, Params};
-pub use softmax::softmax;
+pub use pixel_loss::pixel_loss;

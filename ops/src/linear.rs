@@ -1,12 +1,20 @@
-use candle_core::{Result, Tensor};
+use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
+use half::bf16;
 
-use crate::{Init, Params};
+use crate::buffer::{padded, unset};
+use crate::element::Element;
+use crate::gemm::{Store, Straight, Transposed, gemm};
+use crate::matrix::{Rows, RowsMut};
+use crate::numbers::{Numbers, slice};
+use crate::product::outer;
+use crate::rows::convert::{column_sums, convert};
+use crate::{Affine, Compute, Init, Params, Precision, reference};
 
 /// A linear layer: `weight` `[outputs, inputs]` and `bias` `[outputs]`.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    weight: Tensor,
-    bias: Tensor,
+    affine: Affine,
+    compute: Compute,
 }
 
 impl Linear {
@@ -16,10 +24,14 @@ impl Linear {
     /// When a parameter's name is taken.
     pub fn new(inputs: usize, outputs: usize, params: &Params) -> crate::Result<Self> {
         let init = Init::XavierUniform { fan_in: inputs, fan_out: outputs };
-        Ok(Self {
-            weight: params.weight("weight", (outputs, inputs), init)?,
-            bias: params.weight("bias", outputs, Init::Zeros)?,
-        })
+        let weight = params.weight("weight", (outputs, inputs), init)?;
+        let bias = params.weight("bias", outputs, Init::Zeros)?;
+        Ok(Self { affine: Affine { weight, bias }, compute: params.compute() })
+    }
+
+    /// The parameters.
+    pub fn affine(&self) -> &Affine {
+        &self.affine
     }
 
     /// Maps `[.., inputs]` to `[.., outputs]`.
@@ -27,27 +39,127 @@ impl Linear {
     /// # Errors
     /// When the shapes do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        linear(x, &self.weight, Some(&self.bias))
+        linear(x, &self.affine.weight, Some(&self.affine.bias), self.compute)
     }
 }
 
-/// `x W^T + b` over the last dimension.
+/// `x W^T + b` over the last dimension, with a gradient for all three.
 ///
 /// # Shapes
 /// `x` `[.., in]`, `weight` `[out, in]`, `bias` `[out]`; the result is `[.., out]`.
 ///
 /// # Errors
 /// When the shapes do not fit.
-pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let mut shape = x.dims().to_vec();
-    let inner = shape.pop().unwrap_or(1);
-    let rows = shape.iter().product::<usize>();
-    shape.push(weight.dim(0)?);
-    // Leading dimensions are flattened: one matrix product instead of one per sample.
-    let y = x.contiguous()?.reshape((rows, inner))?.matmul(&weight.t()?)?;
-    let y = match bias {
-        Some(bias) => y.broadcast_add(bias)?,
-        None => y,
+pub fn linear(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    compute: Compute,
+) -> Result<Tensor> {
+    if !compute.fused(x.device()) {
+        return reference::linear(x, weight, bias);
+    }
+    let (outputs, inputs) = weight.dims2()?;
+    if x.rank() == 0 || x.dim(D::Minus1)? != inputs {
+        bail!("a linear layer of {inputs} inputs was given {:?}", x.dims());
+    }
+    let bias = match bias {
+        Some(bias) if bias.dims() == [outputs] => bias.clone(),
+        Some(bias) => bail!("a bias of shape {:?}, expected [{outputs}]", bias.dims()),
+        None => Tensor::zeros(outputs, candle_core::DType::F32, x.device())?,
     };
-    y.reshape(shape)
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    let bias = bias.contiguous()?;
+    match compute.precision {
+        Precision::Fp32 => x.apply_op3(&weight, &bias, LinearOp::<f32>::new()),
+        Precision::Bf16 => x.apply_op3(&weight, &bias, LinearOp::<bf16>::new()),
+    }
+}
+
+/// A matrix product `a b`, with a gradient for both.
+///
+/// # Shapes
+/// `a` `[.., inner]`, `b` `[inner, columns]`; the result is `[.., columns]`. Transposed views are welcome.
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn matmul(a: &Tensor, b: &Tensor, compute: Compute) -> Result<Tensor> {
+    linear(a, &b.t()?, None, compute)
+}
+
+struct LinearOp<T>(std::marker::PhantomData<fn(T)>);
+
+impl<T> LinearOp<T> {
+    fn new() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+/// Numbers as operands of a product: where they lie, or a copy in the product's precision.
+fn operand<T: Element>(x: &[f32], rows: usize, cols: usize) -> Vec<T> {
+    let mut copy = unset::<T>(rows * padded::<T>(cols));
+    let to = RowsMut::new(&mut copy, rows, cols, padded::<T>(cols));
+    convert(Rows::dense(x, rows, cols), None, to);
+    copy
+}
+
+impl<T: Element> CustomOp3 for LinearOp<T> {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (outputs, inputs) = weight_layout.shape().dims2()?;
+        let mut shape = x_layout.dims().to_vec();
+        let rows = x_layout.shape().elem_count().checked_div(inputs).unwrap_or(0);
+        shape.pop();
+        shape.push(outputs);
+        let a = operand::<T>(slice(x, x_layout)?, rows, inputs);
+        let weight = Rows::dense(slice(weight, weight_layout)?, outputs, inputs);
+        let bias = slice(bias, bias_layout)?;
+        let mut out = unset::<f32>(rows * outputs);
+        let store = Store { out: RowsMut::dense(&mut out, rows, outputs), bias: Some(bias) };
+        gemm(Rows::new(&a, rows, inputs, padded::<T>(inputs)), &Transposed(weight), &store);
+        Ok((CpuStorage::F32(out), Shape::from(shape)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _out: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (outputs, inputs) = weight.dims2()?;
+        let rows = x.elem_count().checked_div(inputs).unwrap_or(0);
+        let gradient = gradient.contiguous()?;
+        let dy = operand::<T>(&Numbers::of(&gradient)?, rows, outputs);
+        let dy = Rows::new(&dy, rows, outputs, padded::<T>(outputs));
+        let device = x.device();
+        let dx = x.track_op().then(|| {
+            let mut out = unset::<f32>(rows * inputs);
+            let weight = Numbers::of(weight)?;
+            let store = Store { out: RowsMut::dense(&mut out, rows, inputs), bias: None };
+            gemm(dy, &Straight(Rows::dense(&weight, outputs, inputs)), &store);
+            Tensor::from_vec(out, x.shape(), device)
+        });
+        let dw = weight.track_op().then(|| {
+            let mut out = unset::<f32>(outputs * inputs);
+            let a = operand::<T>(&Numbers::of(x)?, rows, inputs);
+            let a = Rows::new(&a, rows, inputs, padded::<T>(inputs));
+            outer(dy, a, RowsMut::dense(&mut out, outputs, inputs), false);
+            Tensor::from_vec(out, weight.shape(), device)
+        });
+        let db = bias.track_op().then(|| Tensor::from_vec(column_sums(dy), bias.shape(), device));
+        Ok((dx.transpose()?, dw.transpose()?, db.transpose()?))
+    }
 }

@@ -11,7 +11,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::{Error, Result};
+use crate::{Compute, Error, Result};
 
 /// How a parameter starts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,18 +87,30 @@ struct Registry {
 pub struct Params {
     registry: Arc<Mutex<Registry>>,
     prefix: String,
+    compute: Compute,
 }
 
 impl Params {
     /// An empty list; `seed` decides every random start.
     pub fn new(seed: u64, device: &Device) -> Self {
         let registry = Registry { device: device.clone(), seed, params: Vec::new() };
-        Self { registry: Arc::new(Mutex::new(registry)), prefix: String::new() }
+        let registry = Arc::new(Mutex::new(registry));
+        Self { registry, prefix: String::new(), compute: Compute::default() }
+    }
+
+    /// The same list; layers built through the result compute like this.
+    pub fn computing(&self, compute: Compute) -> Self {
+        Self { compute, ..self.clone() }
+    }
+
+    /// How layers that are built through this compute.
+    pub fn compute(&self) -> Compute {
+        self.compute
     }
 
     /// The same list, with `part.` put before the names defined through the result.
     pub fn pp(&self, part: impl std::fmt::Display) -> Self {
-        Self { registry: self.registry.clone(), prefix: format!("{}{part}.", self.prefix) }
+        Self { prefix: format!("{}{part}.", self.prefix), ..self.clone() }
     }
 
     /// Defines a trainable parameter and gives the tensor to compute with.

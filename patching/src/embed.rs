@@ -1,5 +1,5 @@
 use candle_core::Tensor;
-use longmae_ops::{Init, Params, gather_tokens, linear};
+use longmae_ops::{Compute, Init, Params, gather_tokens, linear};
 
 use crate::patchify::{check_images, patchify};
 use crate::{Error, PatchGrid, Result, Tokenizer};
@@ -14,6 +14,7 @@ pub struct PatchEmbed {
     channels: usize,
     weight: Tensor,
     bias: Tensor,
+    compute: Compute,
 }
 
 impl PatchEmbed {
@@ -30,6 +31,7 @@ impl PatchEmbed {
             channels,
             weight: params.weight("weight", (dim, channels, p, p), init)?,
             bias: params.weight("bias", dim, Init::Zeros)?,
+            compute: params.compute(),
         })
     }
 }
@@ -45,11 +47,11 @@ impl Tokenizer for PatchEmbed {
         }
         let mut patches = patchify(images, self.grid)?;
         if let Some(ids) = positions {
-            patches = gather_tokens(&patches, ids)?;
+            patches = gather_tokens(&patches, ids, self.compute)?;
         }
         // From the convolution's (channel, row, column) to the patch vector's (row, column, channel).
         let weight = self.weight.permute((0, 2, 3, 1))?.flatten_from(1)?;
-        Ok(linear(&patches, &weight, Some(&self.bias))?)
+        Ok(linear(&patches, &weight, Some(&self.bias), self.compute)?)
     }
 
     fn width(&self) -> usize {

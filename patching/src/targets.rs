@@ -1,10 +1,7 @@
-use candle_core::{D, Tensor};
-use longmae_ops::gather_tokens;
+use candle_core::Tensor;
+use longmae_ops::reference::{gather_tokens, normalised_patches};
 
 use crate::{PatchGrid, Result, Tokenizer, patchify};
-
-/// Added to the variance under the root (arXiv 2111.06377, reference implementation).
-const VARIANCE_EPS: f64 = 1e-6;
 
 /// The pixels that a masked autoencoder predicts, raw or normalised patch by patch (`norm_pix_loss`).
 #[derive(Debug, Clone, Copy)]
@@ -28,14 +25,7 @@ impl Tokenizer for PixelTargets {
         if let Some(ids) = positions {
             patches = gather_tokens(&patches, ids)?;
         }
-        if !self.norm_pix {
-            return Ok(patches);
-        }
-        let centred = patches.broadcast_sub(&patches.mean_keepdim(D::Minus1)?)?;
-        // A patch of a single value has no variance: its target is zero.
-        let freedom = self.width().saturating_sub(1).max(1);
-        let variance = (centred.sqr()?.sum_keepdim(D::Minus1)? / freedom as f64)?;
-        Ok(centred.broadcast_div(&(variance + VARIANCE_EPS)?.sqrt()?)?)
+        Ok(if self.norm_pix { normalised_patches(&patches)? } else { patches })
     }
 
     fn width(&self) -> usize {

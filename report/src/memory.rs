@@ -8,9 +8,7 @@ const BYTES_PER_PARAMETER: f64 = 16.0;
 
 /// What backward finds in memory: how many tensors of which shape the forward pass leaves there.
 ///
-/// With plain automatic differentiation the output of every operation lives until the backward
-/// pass, so the numbers are counts of operations. With B images, N tokens (class token
-/// included), width D, hidden width M and H heads, a tower of `depth` blocks keeps
+/// With B images, N tokens (class token included), width D, hidden width M and H heads, a tower of `depth` blocks keeps
 ///
 /// ```text
 /// bytes_per_value * depth * B * ( token_tensors     * N * D
@@ -18,7 +16,8 @@ const BYTES_PER_PARAMETER: f64 = 16.0;
 ///                               + attention_tensors * H * N * N )
 /// ```
 ///
-/// and, around the two towers, `image_tensors` tensors as large as the batch of images.
+/// and, around the two towers, `image_tensors` tensors as large as the batch of images. A tower that is computed again in
+/// the backward pass keeps each block's input and, while it is worked on, the inside of one block.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ActivationModel {
     /// Bytes of one value: 4 in single precision.
@@ -31,25 +30,42 @@ pub struct ActivationModel {
     pub attention_tensors: f64,
     /// Tensors as large as the images kept by patches, targets and loss.
     pub image_tensors: f64,
+    /// Whether blocks are computed again in the backward pass.
+    pub recomputed: bool,
     /// Bytes the process needs whatever the model: code, loader, allocator.
     pub process_bytes: f64,
 }
 
-impl Default for ActivationModel {
-    /// The plain path: each operation a tensor of its own. A block then leaves two composed layer
-    /// norms (5 tensors each), queries, keys and values as product, sum and contiguous heads (9),
-    /// the scaled queries, the attended values in both layouts, two projections with and without
-    /// bias (4) and two residual sums: 28 in all; the hidden layer as product, sum and GELU (3);
-    /// attention's scores and the three steps of its softmax (4). To these the backward pass adds
-    /// what it holds at the peak; the numbers here are fitted to measured peaks, from which the
-    /// estimates of seven runs (nano to base, L = 64 to 784) then differ by 10% at most.
-    fn default() -> Self {
+impl ActivationModel {
+    /// Plain candle operations, each a tensor of its own. A block then leaves two composed layer norms (5 tensors each),
+    /// queries, keys and values as product, sum and contiguous heads (9), the scaled queries, the attended values in
+    /// both layouts, two projections with and without bias (4) and two residual sums: 28 in all; the hidden layer as
+    /// product, sum and GELU (3); attention's scores and the three steps of its softmax (4). To these the backward pass
+    /// adds what it holds at the peak; the numbers here are fitted to measured peaks, from which the estimates of seven
+    /// runs (nano to base, L = 64 to 784) then differ by 10% at most.
+    pub fn plain() -> Self {
         Self {
             bytes_per_value: 4.0,
             token_tensors: 31.0,
             mlp_tensors: 4.0,
             attention_tensors: 6.5,
             image_tensors: 8.0,
+            recomputed: false,
+            process_bytes: 120e6,
+        }
+    }
+
+    /// Fused blocks, which keep values of `bytes` bytes: both norms' results, queries, keys and values, what attention
+    /// gives (6 tensors), the hidden layer before and after GELU (2), and in single precision the residual stream at the
+    /// block's beginning and middle.
+    pub fn fused(bytes: f64, recomputed: bool) -> Self {
+        Self {
+            bytes_per_value: bytes,
+            token_tensors: 6.0 + 2.0 * 4.0 / bytes,
+            mlp_tensors: 2.0,
+            attention_tensors: 0.0,
+            image_tensors: 6.0 * 4.0 / bytes,
+            recomputed,
             process_bytes: 120e6,
         }
     }
@@ -76,9 +92,15 @@ impl ModelShape {
         let cost = self.cost()?;
         let parameters = cost.encoder_parameters as f64 + cost.decoder_parameters as f64;
         let parameter_bytes = BYTES_PER_PARAMETER * parameters;
-        let values_per_image = model.tower_values(&self.encoder, cost.encoder_tokens as f64)
-            + model.tower_values(&self.decoder, cost.decoder_tokens as f64)
-            + model.image_tensors * self.image_values();
+        let towers = [
+            (&self.encoder, cost.encoder_tokens as f64),
+            (&self.decoder, cost.decoder_tokens as f64),
+        ];
+        let kept: f64 =
+            towers.iter().map(|(tower, tokens)| model.tower_values(tower, *tokens)).sum();
+        let worked_on = towers.iter().map(|(tower, tokens)| model.block_values(tower, *tokens));
+        let worked_on = if model.recomputed { worked_on.fold(0.0, f64::max) } else { 0.0 };
+        let values_per_image = kept + worked_on + model.image_tensors * self.image_values();
         let activation_bytes = model.bytes_per_value * batch as f64 * values_per_image;
         Ok(Memory {
             parameter_bytes,
@@ -91,9 +113,15 @@ impl ModelShape {
 impl ActivationModel {
     /// Values one image leaves behind in a tower.
     fn tower_values(&self, tower: &Tower, tokens: f64) -> f64 {
+        let inputs = 4.0 / self.bytes_per_value * tokens * tower.dim as f64;
+        let block = if self.recomputed { inputs } else { self.block_values(tower, tokens) };
+        tower.depth as f64 * block
+    }
+
+    /// Values one image leaves behind in a block that keeps everything.
+    fn block_values(&self, tower: &Tower, tokens: f64) -> f64 {
         let per_token = self.token_tensors * tower.dim as f64 + self.mlp_tensors * tower.hidden();
-        let attention = self.attention_tensors * tower.heads as f64 * tokens * tokens;
-        tower.depth as f64 * (tokens * per_token + attention)
+        tokens * per_token + self.attention_tensors * tower.heads as f64 * tokens * tokens
     }
 }
 
@@ -120,7 +148,7 @@ mod tests {
     fn the_plain_path_comes_near_what_was_measured() {
         // Peak resident memory of two steps on two cores, in GB.
         for (batch, measured) in [(1, 4.09e9), (2, 6.42e9)] {
-            let memory = long().memory_estimate(batch, &ActivationModel::default()).unwrap();
+            let memory = long().memory_estimate(batch, &ActivationModel::plain()).unwrap();
             let ratio = memory.total_bytes / measured;
             assert!((0.9..1.1).contains(&ratio), "batch {batch}: {ratio}");
         }
@@ -134,6 +162,7 @@ mod tests {
             mlp_tensors: 0.0,
             attention_tensors: 0.0,
             image_tensors: 0.0,
+            recomputed: false,
             process_bytes: 7.0,
         };
         let activations = |model: ActivationModel| {
@@ -163,7 +192,7 @@ mod tests {
 
     #[test]
     fn parameters_take_sixteen_bytes_whatever_the_batch() {
-        let model = ActivationModel::default();
+        let model = ActivationModel::plain();
         let cost = long().cost().unwrap();
         let parameters = (cost.encoder_parameters + cost.decoder_parameters) as f64;
         for batch in [0, 1, 64] {

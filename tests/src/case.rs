@@ -1,7 +1,7 @@
 use candle_core::{Device, Tensor};
 use longmae_mae::{DecoderConfig, Mae, MaeConfig};
 use longmae_masking::{MaskBatch, MaskPlan};
-use longmae_ops::Params;
+use longmae_ops::{Compute, Params};
 use longmae_patching::PatchGrid;
 use longmae_vit::{TowerConfig, VitConfig};
 use serde_json::Value;
@@ -27,7 +27,7 @@ pub struct Case {
 impl Case {
     /// Builds the model that a fixture describes. Settings that it does not name are those of the reference
     /// model of the larger set: 64 x 64 images in patches of 8, encoder 48x3x3, decoder 32x2x4.
-    pub fn new(fixture: &Fixture) -> Self {
+    pub fn new(fixture: &Fixture, compute: Compute) -> Self {
         let case: Value = serde_json::from_str(&fixture.case).unwrap();
         let number = |names: [&str; 2], default: u64| {
             let value = names.iter().find_map(|name| case[*name].as_u64());
@@ -62,7 +62,7 @@ impl Case {
             },
             norm_pix_loss: flag(["norm_pix_loss", "norm_pix"]),
         };
-        let params = Params::new(0, &Device::Cpu);
+        let params = Params::new(0, &Device::Cpu).computing(compute);
         let mae = Mae::new(config, &params).unwrap();
         set_weights(&params, fixture);
         let plans = plans(&ids(fixture.get("ids_shuffle")), fixture.get("ids_keep").dims()[1]);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 
 /// A safetensors file of reference numbers.
+#[derive(Clone)]
 pub struct Fixture {
     /// Where it is, for messages.
     pub path: PathBuf,

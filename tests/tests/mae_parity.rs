@@ -2,6 +2,7 @@
 
 use candle_core::{IndexOp, Tensor};
 use longmae_masking::{MaskCount, MaskDesign, MaskPlan, MaskUnits};
+use longmae_ops::{Compute, Kernels};
 use longmae_tests::{Case, Fixture, assert_close, assert_relative, fixtures, ids};
 use longmae_train::{AdamW, AdamWConfig, Gradients, NamedParam};
 
@@ -13,7 +14,7 @@ const GRADIENT: f64 = 1e-4;
 #[test]
 fn masks_are_identical() {
     for fixture in fixtures("mae_") {
-        let case = Case::new(&fixture);
+        let case = Case::new(&fixture, Compute::default());
         let grid = case.mae.config().encoder.grid;
         let count = MaskCount::Published;
         let design = MaskDesign { unit: case.mask_unit, ratio: case.mask_ratio, count };
@@ -34,11 +35,27 @@ fn plan(units: &MaskUnits, perm: &[u32], kept: usize) -> MaskPlan {
     MaskPlan::from_order(&units.expand(&order).unwrap(), kept).unwrap()
 }
 
+/// Every fixture with both kinds of kernels, and with blocks computed again in the backward pass.
+fn runs() -> Vec<(Fixture, Compute, String)> {
+    let plain = Compute::default();
+    let computes = [
+        plain,
+        Compute { kernels: Kernels::Reference, ..plain },
+        Compute { grad_checkpoint: true, ..plain },
+    ];
+    let with_all = |fixture: Fixture| {
+        computes.map(|compute| {
+            let name = format!("{} {}", fixture.path.display(), compute.kernels);
+            (fixture.clone(), compute, name)
+        })
+    };
+    fixtures("mae_").into_iter().flat_map(with_all).collect()
+}
+
 #[test]
 fn outputs_loss_and_gradients_are_pytorchs() {
-    for fixture in fixtures("mae_") {
-        let Case { mae, params, images, masks, .. } = Case::new(&fixture);
-        let name = fixture.path.display().to_string();
+    for (fixture, compute, name) in runs() {
+        let Case { mae, params, images, masks, .. } = Case::new(&fixture, compute);
         let latent = mae.encode(&images, &masks, None).unwrap();
         assert_close(&format!("{name} latent"), &latent, fixture.get("latent"), OUTPUT);
         let output = mae.forward(&images, &masks, None).unwrap();
@@ -46,7 +63,7 @@ fn outputs_loss_and_gradients_are_pytorchs() {
         let loss = output.loss.reshape(1).unwrap();
         assert_relative(&format!("{name} loss"), &loss, fixture.get("loss"), 1e-5);
 
-        let gradients = output.loss.backward().unwrap();
+        let gradients = longmae_ops::backward(&output.loss).unwrap();
         let trainable = params.trainable();
         assert_eq!(fixture.below("grad.").len(), trainable.len(), "{name}: gradients");
         for param in trainable {
@@ -60,9 +77,8 @@ fn outputs_loss_and_gradients_are_pytorchs() {
 
 #[test]
 fn ten_steps_follow_pytorchs_trajectory() {
-    for fixture in fixtures("mae_") {
-        let Case { mae, params, images, masks, .. } = Case::new(&fixture);
-        let name = fixture.path.display();
+    for (fixture, compute, name) in runs() {
+        let Case { mae, params, images, masks, .. } = Case::new(&fixture, compute);
         let named: Vec<NamedParam> = params.trainable().iter().map(NamedParam::new).collect();
         let mut optimizer = AdamW::new(named, AdamWConfig::default()).unwrap();
         let expected: Vec<f64> = fixture.get("trajectory").to_vec1().unwrap();
@@ -73,8 +89,10 @@ fn ten_steps_follow_pytorchs_trajectory() {
             let off = (found / expected - 1.0).abs();
             assert!(off <= 1e-4, "{name}: loss {found} at step {step}, expected {expected}");
             let mut gradients = Gradients::empty(optimizer.parameters().len());
-            gradients.accumulate(optimizer.parameters(), &loss.backward().unwrap()).unwrap();
-            optimizer.step(&gradients, 1e-3).unwrap();
+            gradients
+                .accumulate(optimizer.parameters(), longmae_ops::backward(&loss).unwrap())
+                .unwrap();
+            optimizer.step(&gradients, 1.0, 1e-3).unwrap();
         }
         check_weights_after(&fixture, &params.trainable());
     }

@@ -1,7 +1,7 @@
 //! Norm, softmax, GELU and linear against PyTorch, forward and backward.
 
 use candle_core::{Tensor, Var};
-use longmae_ops::{gelu, layer_norm, linear, softmax};
+use longmae_ops::{Compute, Kernels, gelu, layer_norm, linear, reference::softmax};
 use longmae_tests::{Fixture, assert_close, assert_relative, fixtures};
 
 const OUTPUT: f64 = 2e-5;
@@ -37,16 +37,18 @@ fn turn_twice(tensor: &Tensor) -> Tensor {
 
 #[test]
 fn ops_are_pytorchs() {
-    for fixture in fixtures("ops") {
+    let fused = Compute::default();
+    let both = [fused, Compute { kernels: Kernels::Reference, ..fused }];
+    for (fixture, compute) in fixtures("ops").iter().flat_map(|f| both.map(|c| (f, c))) {
         for op in ["layer_norm", "layer_norm_constant"] {
-            check(&fixture, op, &["x", "weight", "bias"], |x| {
-                layer_norm(&x[0], &x[1], &x[2], 1e-6).unwrap()
+            check(fixture, op, &["x", "weight", "bias"], |x| {
+                layer_norm(&x[0], &x[1], &x[2], 1e-6, compute).unwrap()
             });
         }
-        check(&fixture, "softmax", &["x"], |x| softmax(&x[0]).unwrap());
-        check(&fixture, "gelu", &["x"], |x| gelu(&x[0]).unwrap());
-        check(&fixture, "linear", &["x", "weight", "bias"], |x| {
-            linear(&x[0], &x[1], Some(&x[2])).unwrap()
+        check(fixture, "softmax", &["x"], |x| softmax(&x[0]).unwrap());
+        check(fixture, "gelu", &["x"], |x| gelu(&x[0], compute).unwrap());
+        check(fixture, "linear", &["x", "weight", "bias"], |x| {
+            linear(&x[0], &x[1], Some(&x[2]), compute).unwrap()
         });
     }
 }

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{Tensor, Var};
+use longmae_ops::{AdamWStep, AdamWTensor, adamw};
 
 use crate::tensors::set_all;
 use crate::{Error, Gradients, NamedParam, Result};
@@ -71,44 +72,29 @@ impl AdamW {
         self.step
     }
 
-    /// One update at learning rate `lr`. Parameters without a gradient are left alone.
+    /// One update at learning rate `lr`, with every gradient times `factor` (clipping). Parameters without a gradient
+    /// are left alone.
     ///
     /// # Errors
     /// When a tensor operation fails.
-    pub fn step(&mut self, gradients: &Gradients, lr: f64) -> Result<()> {
+    pub fn step(&mut self, gradients: &Gradients, factor: f64, lr: f64) -> Result<()> {
         self.step += 1;
-        let AdamWConfig { beta1, beta2, .. } = self.config;
-        let steps = self.step as i32;
-        let corrections = (1.0 - beta1.powi(steps), 1.0 - beta2.powi(steps));
-        let all = self.params.iter().zip(&self.moments).zip(gradients.as_slice());
-        for ((param, moments), gradient) in all {
-            if let Some(gradient) = gradient {
-                self.update(param, moments, gradient, lr * param.lr_scale, corrections)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn update(
-        &self,
-        param: &NamedParam,
-        moments: &Moments,
-        gradient: &Tensor,
-        lr: f64,
-        (correction1, correction2): (f64, f64),
-    ) -> Result<()> {
         let AdamWConfig { beta1, beta2, eps, weight_decay } = self.config;
-        let old_first = moments.first.as_detached_tensor();
-        let old_second = moments.second.as_detached_tensor();
-        let first = ((old_first * beta1)? + (gradient * (1.0 - beta1))?)?;
-        let second = ((old_second * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
-        let scale = ((second.sqrt()? / correction2.sqrt())? + eps)?;
-        let change = ((&first / scale)? * (lr / correction1))?;
-        let keep = if param.decay { 1.0 - lr * weight_decay } else { 1.0 };
-        param.var.set(&((param.var.as_detached_tensor() * keep)? - change)?)?;
-        moments.first.set(&first)?;
-        moments.second.set(&second)?;
-        Ok(())
+        let step = AdamWStep { beta1, beta2, eps, step: self.step, gradient_scale: factor };
+        let all = self.params.iter().zip(&self.moments).zip(gradients.as_slice());
+        let tensors: Vec<AdamWTensor<'_>> = all
+            .filter_map(|((param, moments), gradient)| {
+                Some(AdamWTensor {
+                    value: &param.var,
+                    first: &moments.first,
+                    second: &moments.second,
+                    gradient: gradient.as_ref()?,
+                    lr: lr * param.lr_scale,
+                    weight_decay: if param.decay { weight_decay } else { 0.0 },
+                })
+            })
+            .collect();
+        Ok(adamw(&tensors, &step)?)
     }
 
     /// The moments by name: `exp_avg.NAME` and `exp_avg_sq.NAME` for each parameter.

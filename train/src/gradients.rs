@@ -1,5 +1,6 @@
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
+use longmae_ops::{add_in_place, gradient_norm};
 
 use crate::{NamedParam, Result};
 
@@ -17,12 +18,15 @@ impl Gradients {
     ///
     /// # Errors
     /// When a tensor operation fails.
-    pub fn accumulate(&mut self, parameters: &[NamedParam], store: &GradStore) -> Result<()> {
+    pub fn accumulate(&mut self, parameters: &[NamedParam], mut store: GradStore) -> Result<()> {
         for (sum, param) in self.0.iter_mut().zip(parameters) {
-            let Some(gradient) = store.get(&param.var) else { continue };
+            let Some(gradient) = store.remove(&param.var) else { continue };
             *sum = Some(match sum.take() {
-                Some(sum) => (sum + gradient)?,
-                None => gradient.clone(),
+                Some(sum) => {
+                    add_in_place(&sum, &gradient)?;
+                    sum
+                }
+                None => gradient,
             });
         }
         Ok(())
@@ -43,24 +47,11 @@ impl Gradients {
     /// # Errors
     /// When a tensor operation fails.
     pub fn norm(&self) -> Result<f64> {
-        let mut squares = 0.0;
-        for gradient in self.0.iter().flatten() {
-            squares += f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?);
-        }
-        Ok(squares.sqrt())
+        Ok(gradient_norm(self.0.iter().flatten())?)
     }
 
-    /// Scales all gradients so that a norm of `norm` becomes at most `max`, as `clip_grad_norm_`.
-    ///
-    /// # Errors
-    /// When a tensor operation fails.
-    pub fn clip(&mut self, norm: f64, max: f64) -> Result<()> {
-        let scale = max / (norm + 1e-6);
-        if scale < 1.0 {
-            for gradient in self.0.iter_mut().flatten() {
-                *gradient = (&*gradient * scale)?;
-            }
-        }
-        Ok(())
+    /// The factor that brings a norm of `norm` to at most `max`, as `clip_grad_norm_`.
+    pub fn clip_factor(norm: f64, max: f64) -> f64 {
+        (max / (norm + 1e-6)).min(1.0)
     }
 }

@@ -239,10 +239,9 @@ impl<T: Task> Trainer<T> {
         let grad_norm = sum.gradients.norm()?;
         let finite = sum.loss.is_finite() && grad_norm.is_finite();
         if finite {
-            if let Some(max) = self.config.clip_grad {
-                sum.gradients.clip(grad_norm, max)?;
-            }
-            self.optimizer.step(&sum.gradients, lr)?;
+            let factor =
+                self.config.clip_grad.map_or(1.0, |max| Gradients::clip_factor(grad_norm, max));
+            self.optimizer.step(&sum.gradients, factor, lr)?;
         }
         sum.computing += began.elapsed();
         self.step += 1;
@@ -267,8 +266,8 @@ impl<T: Task> Trainer<T> {
         if !loss.is_finite() {
             sum.bad_samples.extend(self.task.sample_ids(batch));
         }
-        let store = (output.loss * share)?.backward()?;
-        sum.gradients.accumulate(self.optimizer.parameters(), &store)
+        let store = longmae_ops::backward(&(output.loss * share)?)?;
+        sum.gradients.accumulate(self.optimizer.parameters(), store)
     }
 
     /// Counts a step whose numbers went bad.

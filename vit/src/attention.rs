@@ -1,5 +1,5 @@
-use candle_core::{D, IndexOp, Tensor};
-use longmae_ops::{Init, Linear, Params, linear, softmax};
+use candle_core::Tensor;
+use longmae_ops::{Compute, Init, Linear, Params, QkvBias, attention, linear};
 
 use crate::{Result, TowerConfig};
 
@@ -7,27 +7,11 @@ use crate::{Result, TowerConfig};
 /// `1 / sqrt(head width)`.
 #[derive(Debug, Clone)]
 pub struct Attention {
-    heads: usize,
-    qkv: Tensor,
-    bias: QkvBias,
-    proj: Linear,
-}
-
-#[derive(Debug, Clone)]
-enum QkvBias {
-    /// `qkv.bias`.
-    Full(Tensor),
-    /// `q_bias` and `v_bias`: a key's bias shifts all scores of a query alike, so softmax never sees it.
-    NoKey { query: Tensor, value: Tensor },
-}
-
-impl QkvBias {
-    fn tensor(&self) -> Result<Tensor> {
-        Ok(match self {
-            Self::Full(bias) => bias.clone(),
-            Self::NoKey { query, value } => Tensor::cat(&[query, &query.zeros_like()?, value], 0)?,
-        })
-    }
+    pub(crate) heads: usize,
+    pub(crate) qkv: Tensor,
+    pub(crate) bias: QkvBias,
+    pub(crate) proj: Linear,
+    compute: Compute,
 }
 
 impl Attention {
@@ -49,7 +33,7 @@ impl Attention {
             }
         };
         let proj = Linear::new(dim, dim, &params.pp("proj"))?;
-        Ok(Self { heads: config.heads, qkv: weight, bias, proj })
+        Ok(Self { heads: config.heads, qkv: weight, bias, proj, compute: params.compute() })
     }
 
     /// Maps tokens `[batch, tokens, dim]` to the same shape.
@@ -57,16 +41,8 @@ impl Attention {
     /// # Errors
     /// When the shapes do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (batch, tokens, dim) = x.dims3()?;
-        let head = dim / self.heads;
-        let qkv = linear(x, &self.qkv, Some(&self.bias.tensor()?))?
-            .reshape((batch, tokens, 3, self.heads, head))?
-            .permute((2, 0, 3, 1, 4))?;
-        let query = (qkv.i(0)? * (head as f64).powf(-0.5))?.contiguous()?;
-        let key = qkv.i(1)?.contiguous()?;
-        let value = qkv.i(2)?.contiguous()?;
-        let weights = softmax(&query.matmul(&key.transpose(D::Minus2, D::Minus1)?)?)?;
-        let mixed = weights.matmul(&value)?.transpose(1, 2)?.reshape((batch, tokens, dim))?;
+        let qkv = linear(x, &self.qkv, Some(&self.bias.tensor()?), self.compute)?;
+        let mixed = attention(&qkv, self.heads, self.compute)?;
         Ok(self.proj.forward(&mixed)?)
     }
 }

@@ -1,5 +1,5 @@
 use candle_core::Tensor;
-use longmae_ops::Params;
+use longmae_ops::{BlockWeights, Compute, Kernels, Params, transformer_blocks};
 
 use crate::{Attention, DropPath, Mlp, Norm, Result, TowerConfig};
 
@@ -10,6 +10,8 @@ pub struct Block {
     attn: Attention,
     norm2: Norm,
     mlp: Mlp,
+    eps: f64,
+    compute: Compute,
 }
 
 impl Block {
@@ -23,6 +25,8 @@ impl Block {
             attn: Attention::new(config, &params.pp("attn"))?,
             norm2: Norm::new(config.dim, config.layer_norm_eps, &params.pp("norm2"))?,
             mlp: Mlp::new(config, &params.pp("mlp"))?,
+            eps: config.layer_norm_eps,
+            compute: params.compute(),
         })
     }
 
@@ -35,6 +39,38 @@ impl Block {
         (0..config.depth).map(|i| Self::new(config, &params.pp(i))).collect()
     }
 
+    /// Maps tokens `[batch, tokens, dim]` through all blocks of a tower, to the same shape.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn forward_tower(blocks: &[Self], x: &Tensor, drop: Option<&DropPath>) -> Result<Tensor> {
+        if blocks.iter().all(|block| block.fused(x)) {
+            return Self::forward_fused(blocks, x, drop.map(|drop| (drop, 0)));
+        }
+        let mut x = x.clone();
+        for (i, block) in blocks.iter().enumerate() {
+            x = block.forward(&x, drop.map(|drop| (drop, i)))?;
+        }
+        Ok(x)
+    }
+
+    fn fused(&self, x: &Tensor) -> bool {
+        self.compute.kernels == Kernels::Fused && x.device().is_cpu()
+    }
+
+    /// Blocks as one operation; the first one's place in its tower is beside the drop-path draws.
+    fn forward_fused(
+        blocks: &[Self],
+        x: &Tensor,
+        drop: Option<(&DropPath, usize)>,
+    ) -> Result<Tensor> {
+        let Some(Self { compute, .. }) = blocks.first() else { return Ok(x.clone()) };
+        let scales = |i| drop.map(|(drop, first)| drop.scales(first + i)).transpose();
+        let tower = blocks.iter().enumerate();
+        let tower = tower.map(|(i, block)| Ok((block.weights(), scales(i)?)));
+        Ok(transformer_blocks(x, tower.collect::<Result<_>>()?, *compute)?)
+    }
+
     /// Maps tokens `[batch, tokens, dim]` to the same shape.
     ///
     /// `drop` holds the drop-path draws and this block's place in its tower.
@@ -42,11 +78,29 @@ impl Block {
     /// # Errors
     /// When the shapes do not fit.
     pub fn forward(&self, x: &Tensor, drop: Option<(&DropPath, usize)>) -> Result<Tensor> {
+        if self.fused(x) {
+            return Self::forward_fused(std::slice::from_ref(self), x, drop);
+        }
         let scaled = |branch: usize, y: Tensor| match drop {
             Some((drop, block)) => drop.apply(2 * block + branch, &y),
             None => Ok(y),
         };
         let x = (x + scaled(0, self.attn.forward(&self.norm1.forward(x)?)?)?)?;
         Ok((&x + scaled(1, self.mlp.forward(&self.norm2.forward(&x)?)?)?)?)
+    }
+
+    /// The parameters, as the fused block takes them.
+    fn weights(&self) -> BlockWeights {
+        BlockWeights {
+            norm1: self.norm1.affine().clone(),
+            qkv: self.attn.qkv.clone(),
+            qkv_bias: self.attn.bias.clone(),
+            proj: self.attn.proj.affine().clone(),
+            norm2: self.norm2.affine().clone(),
+            fc1: self.mlp.fc1.affine().clone(),
+            fc2: self.mlp.fc2.affine().clone(),
+            heads: self.attn.heads,
+            eps: self.eps,
+        }
     }
 }

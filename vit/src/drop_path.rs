@@ -42,11 +42,20 @@ impl DropPath {
         Ok(Self { scales })
     }
 
+    /// The scales of a block's two branches, one for each sample.
+    pub(crate) fn scales(&self, block: usize) -> Result<[Vec<f32>; 2]> {
+        let attention = self.branch(2 * block)?.flatten_all()?.to_vec1()?;
+        let mlp = self.branch(2 * block + 1)?.flatten_all()?.to_vec1()?;
+        Ok([attention, mlp])
+    }
+
+    fn branch(&self, branch: usize) -> Result<&Tensor> {
+        let (drawn, needed) = (self.scales.len(), branch + 1);
+        self.scales.get(branch).ok_or(Error::DropPathDepth { drawn, needed })
+    }
+
     /// Scales a residual branch `[batch, tokens, dim]`: `branch` counts two a block.
     pub(crate) fn apply(&self, branch: usize, x: &Tensor) -> Result<Tensor> {
-        match self.scales.get(branch) {
-            Some(scale) => Ok(x.broadcast_mul(scale)?),
-            None => Err(Error::DropPathDepth { drawn: self.scales.len(), needed: branch + 1 }),
-        }
+        Ok(x.broadcast_mul(self.branch(branch)?)?)
     }
 }

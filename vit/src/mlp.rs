@@ -1,13 +1,14 @@
 use candle_core::Tensor;
-use longmae_ops::{Linear, Params, gelu};
+use longmae_ops::{Compute, Linear, Params, gelu};
 
 use crate::{Result, TowerConfig};
 
 /// The two-layer perceptron of a block: `fc2(gelu(fc1(x)))`.
 #[derive(Debug, Clone)]
 pub struct Mlp {
-    fc1: Linear,
-    fc2: Linear,
+    pub(crate) fc1: Linear,
+    pub(crate) fc2: Linear,
+    compute: Compute,
 }
 
 impl Mlp {
@@ -20,6 +21,7 @@ impl Mlp {
         Ok(Self {
             fc1: Linear::new(dim, hidden, &params.pp("fc1"))?,
             fc2: Linear::new(hidden, dim, &params.pp("fc2"))?,
+            compute: params.compute(),
         })
     }
 
@@ -28,6 +30,6 @@ impl Mlp {
     /// # Errors
     /// When the shapes do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.fc2.forward(&gelu(&self.fc1.forward(x)?)?)?)
+        Ok(self.fc2.forward(&gelu(&self.fc1.forward(x)?, self.compute)?)?)
     }
 }

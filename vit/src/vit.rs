@@ -1,5 +1,5 @@
-use candle_core::{IndexOp, Tensor};
-use longmae_ops::{Init, Params};
+use candle_core::Tensor;
+use longmae_ops::{Compute, Init, Params, prepend_class};
 use longmae_patching::{PatchEmbed, PatchGrid, Tokenizer, sincos_positions};
 
 use crate::{Backbone, Block, DropPath, Norm, Result, VitConfig};
@@ -15,6 +15,7 @@ pub struct Vit {
     pos_embed: Tensor,
     blocks: Vec<Block>,
     norm: Norm,
+    compute: Compute,
 }
 
 impl Vit {
@@ -33,6 +34,7 @@ impl Vit {
             patch_embed: PatchEmbed::new(grid, channels, tower.dim, &params.pp("patch_embed"))?,
             blocks: Block::tower(&tower, &params.pp("blocks"))?,
             norm: Norm::new(tower.dim, tower.layer_norm_eps, &params.pp("norm"))?,
+            compute: params.compute(),
         })
     }
 
@@ -53,21 +55,9 @@ impl Vit {
         drop: Option<&DropPath>,
     ) -> Result<Tensor> {
         let patches = self.patch_embed.tokens(images, visible)?;
-        let (batch, kept, dim) = patches.dims3()?;
-        let positions = self.pos_embed.i((.., 1..))?;
-        let positions = match visible {
-            Some(ids) => positions
-                .squeeze(0)?
-                .index_select(&ids.flatten_all()?, 0)?
-                .reshape((batch, kept, dim))?,
-            None => positions,
-        };
-        let class =
-            (&self.cls_token + self.pos_embed.i((.., ..1))?)?.broadcast_as((batch, 1, dim))?;
-        let mut x = Tensor::cat(&[&class, &patches.broadcast_add(&positions)?], 1)?;
-        for (i, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x, drop.map(|drop| (drop, i)))?;
-        }
+        let mut x =
+            prepend_class(&patches, &self.cls_token, &self.pos_embed, visible, self.compute)?;
+        x = Block::forward_tower(&self.blocks, &x, drop)?;
         self.norm.forward(&x)
     }
 }

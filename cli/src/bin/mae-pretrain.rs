@@ -4,5 +4,6 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
+    longmae_cli::keep_freed_memory();
     longmae_cli::mae_pretrain(std::env::args_os())
 }

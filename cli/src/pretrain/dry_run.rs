@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use longmae_ops::{Compute, Kernels, Precision};
 use longmae_report::{ActivationModel, Cost, Memory, ModelShape, Tower};
 use longmae_train::SaveEvery;
 use longmae_vit::TowerConfig;
@@ -20,7 +21,13 @@ pub fn memory(settings: &Settings) -> anyhow::Result<f64> {
 
 fn memory_estimate(settings: &Settings) -> anyhow::Result<Memory> {
     let batch = settings.batching.batch_size;
-    Ok(shape(settings).memory_estimate(batch, &ActivationModel::default())?)
+    let Compute { kernels, precision, grad_checkpoint } = settings.compute;
+    let model = match (kernels, precision) {
+        (Kernels::Reference, _) => ActivationModel::plain(),
+        (Kernels::Fused, Precision::Fp32) => ActivationModel::fused(4.0, grad_checkpoint),
+        (Kernels::Fused, Precision::Bf16) => ActivationModel::fused(2.0, grad_checkpoint),
+    };
+    Ok(shape(settings).memory_estimate(batch, &model)?)
 }
 
 /// Prints the plan.

@@ -14,6 +14,7 @@ mod words;
 
 use std::path::PathBuf;
 
+use longmae_ops::Isa;
 use toml::Table;
 
 use crate::exit::usage;
@@ -90,6 +91,7 @@ impl Asked {
 
 /// Runs the command; `program` is how the user calls it, for messages.
 pub fn run(args: Args, program: &str) -> anyhow::Result<()> {
+    Isa::requested().map_err(usage)?;
     let asked = Asked::new(&args)?;
     let start = folder::choose(&args, &asked)?;
     let (name, settings) = match &start {

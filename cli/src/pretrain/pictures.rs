@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use longmae_data::{MaxCorrupt, Source, Subset};
 use longmae_mae::Mae;
+use longmae_ops::inference;
 use longmae_report::{ImageSpec, Reconstruction, RgbImage, Statistics, reconstruction_grid};
 
 use super::batch::{Batch, validation_loader};
@@ -61,7 +62,7 @@ impl Pictures {
 
 /// What the model makes of one image.
 fn reconstruct(mae: &Mae, image: &Batch) -> anyhow::Result<Reconstruction> {
-    let pred = mae.forward(&image.images, &image.masks, None)?.pred;
+    let pred = inference(|| mae.forward(&image.images, &image.masks, None))?.pred;
     let removed = image.masks.mask.flatten_all()?.to_vec1::<f32>()?;
     Ok(Reconstruction {
         image: image.images.flatten_all()?.to_vec1()?,

@@ -37,7 +37,7 @@ impl<'a> Session<'a> {
     pub fn prepare(settings: &'a Settings) -> anyhow::Result<Self> {
         let sources = Sources::open(settings)?;
         let config = train_config(settings, sources.steps_per_epoch(settings)?)?;
-        let params = Params::new(settings.seed, &Device::Cpu);
+        let params = Params::new(settings.seed, &Device::Cpu).computing(settings.compute);
         let mae = Mae::new(settings.mae, &params)?;
         if let Some(weights) = &settings.flags.init_weights {
             info::load_weights(Path::new(weights), &params, settings)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use longmae_data::{CorruptSample, Source, Subset};
 use longmae_mae::Mae;
+use longmae_ops::inference;
 
 use super::batch::validation_loader;
 use crate::settings::Settings;
@@ -37,7 +38,8 @@ impl Validation {
         let (mut sum, mut images) = (0.0, 0);
         while let Some(batch) = loader.next_batch() {
             let batch = batch?;
-            let loss = mae.forward(&batch.images, &batch.masks, None)?.loss.to_scalar::<f32>()?;
+            let output = inference(|| mae.forward(&batch.images, &batch.masks, None))?;
+            let loss = output.loss.to_scalar::<f32>()?;
             sum += f64::from(loss) * batch.ids.len() as f64;
             images += batch.ids.len();
         }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use longmae_data::CorruptSample;
+use longmae_ops::Isa;
 use longmae_train::TrainConfig;
 
 use super::dry_run;
@@ -19,6 +20,7 @@ pub fn greeting(watched: &Watched<'_>) -> String {
     let verb = if done == 0 { "training" } else { "resuming" };
     format!(
         "{verb} {model} on {images}: L = {} ({}x{} patches), {} visible, mask unit {}, {} to go\n\
+         {} kernels on {}, {}\n\
          run folder: {}",
         grid.len(),
         grid.rows(),
@@ -26,6 +28,9 @@ pub fn greeting(watched: &Watched<'_>) -> String {
         settings.kept,
         settings.masks.unit,
         plural(config.total_steps - done, "step"),
+        settings.compute.kernels,
+        Isa::current(),
+        settings.compute.precision,
         folder.path().display()
     )
 }

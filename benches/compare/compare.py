@@ -1,0 +1,276 @@
+#!/usr/bin/env python3
+"""Runs PyTorch and longmae in turn on the same work and prints a Markdown table of time and memory: see README.md."""
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+WARM_UP = 2  # steps dropped from the front of every run
+
+
+class Failure(Exception):
+    """Something that the user can put right."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """The same work on both sides: arguments of a script beside this one, and of a longmae program."""
+
+    name: str
+    script: str
+    pytorch: tuple
+    program: str  # `pretrain` or `encoder`
+    longmae: tuple
+
+
+def pretrain_case(length, precision, image, unit, batch, decoder, checkpoint=False):
+    """A step of ViT-B; `decoder` is MAE's own (`base`) or the one for long sequences (`base-long`)."""
+    width, heads = {"base": (512, 16), "base-long": (384, 12)}[decoder]
+    shared = {"--mask-unit": unit, "--precision": precision}
+    pytorch = {"--model": decoder, "--image": image, "--batch": batch, **shared}
+    longmae = {
+        "--data": "synthetic", "--model": "vit-base", "--image-size": image, "--batch-size": batch, **shared,
+        "--decoder-dim": width, "--decoder-heads": heads, "--epochs": 1, "--save-every": 1_000_000,
+    }
+    extra = ("--grad-checkpoint",) if checkpoint else ()
+    name = f"L={length} {precision}" + (" grad-checkpoint" if checkpoint else "")
+    return Case(name, "pytorch_mae.py", flat(pytorch), "pretrain", flat(longmae) + extra)
+
+
+def encoder_case(compiled):
+    """Features of whole images, in bf16, without gradients."""
+    name = "encoder bf16" + (" vs torch.compile" if compiled else "")
+    shared = flat({"--batch": 8, "--precision": "bf16"})
+    extra = ("--compile",) if compiled else ()
+    return Case(name, "pytorch_encoder.py", shared + extra, "encoder", shared)
+
+
+def flat(options):
+    return tuple(str(part) for option in options.items() for part in option)
+
+
+def all_cases():
+    precisions = ("fp32", "bf16")
+    cases = [pretrain_case(196, p, 224, 1, 8, "base") for p in precisions]
+    cases += [pretrain_case(784, p, 448, 2, 4, "base-long") for p in precisions]
+    for checkpoint in (False, True):
+        cases += [pretrain_case(3136, p, 896, 2, 1, "base-long", checkpoint) for p in precisions]
+    return cases + [encoder_case(compiled) for compiled in (False, True)]
+
+
+# Running
+
+
+def measured(command, threads):
+    """Runs a command; its output and its peak resident memory in MiB."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)}
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=log, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        log.seek(0)
+        if process.returncode:
+            last = "\n".join(log.read().splitlines()[-10:])
+            raise Failure(f"exit status {process.returncode} of: {' '.join(command)}\n{last}")
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        return out.read(), usage.ru_maxrss / unit
+
+
+def run_pytorch(case, options):
+    command = [options.python, str(HERE / case.script), *case.pytorch]
+    out, peak = measured([*command, "--steps", str(options.steps), "--threads", str(options.threads)], options.threads)
+    return record(json.loads(out), peak, options.steps)
+
+
+def run_longmae(case, options):
+    return {"pretrain": run_pretrain, "encoder": run_encoder}[case.program](case, options)
+
+
+def run_pretrain(case, options):
+    with tempfile.TemporaryDirectory(prefix="longmae-compare-") as folder:
+        limits = flat({"--max-steps": options.steps, "--threads": options.threads, "--out": folder})
+        _, peak = measured([str(options.binary), *case.longmae, *limits], options.threads)
+        lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["kind"] == "train"]
+    result = {"seconds": [step["step_seconds"] for step in steps], "loss": steps[-1]["loss"] if steps else None}
+    return record(result, peak, options.steps)
+
+
+def run_encoder(case, options):
+    command = [str(encoder_binary(options)), *case.longmae, "--iterations", str(options.steps)]
+    out, peak = measured(command, options.threads)
+    return record(json.loads(out), peak, options.steps)
+
+
+def record(result, peak, steps):
+    if len(result["seconds"]) != steps:
+        raise Failure(f"{len(result['seconds'])} steps were timed, expected {steps}")
+    kept = {key: result[key] for key in ("seconds", "loss") if result.get(key) is not None}
+    return kept | {"peak_mib": round(peak, 1)}
+
+
+def encoder_binary(options):
+    return options.binary.parent / "examples" / "encoder"
+
+
+def run_rounds(cases, options, machine):
+    """Every case once a round, PyTorch and then longmae; `{case: [{side: run}, ..]}`."""
+    results = {case.name: [] for case in cases}
+    for number in range(1, options.rounds + 1):
+        for case in cases:
+            sides = {}
+            for side, run in (("pytorch", run_pytorch), ("longmae", run_longmae)):
+                sides[side] = run(case, options)
+                progress(f"round {number}/{options.rounds}, {case.name}: {side} {describe(sides[side])}")
+            results[case.name].append(sides)
+        if options.json:
+            raw = {"machine": machine, "warm_up": WARM_UP, "cases": results}
+            options.json.write_text(json.dumps(raw, indent=1) + "\n")
+    return results
+
+
+def describe(run):
+    return f"{statistics.median(timed(run)):.3f} s, {run['peak_mib']:.0f} MiB"
+
+
+def progress(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+# The table
+
+
+def timed(run):
+    return run["seconds"][WARM_UP:]
+
+
+def seconds(rounds, side):
+    """The median of all steps, and each round's."""
+    runs = [sides[side] for sides in rounds]
+    every = [step for run in runs for step in timed(run)]
+    return statistics.median(every), [statistics.median(timed(run)) for run in runs]
+
+
+def peaks(rounds, side):
+    """The median of the rounds' peaks, and the peaks."""
+    values = [sides[side]["peak_mib"] for sides in rounds]
+    return statistics.median(values), values
+
+
+def ratio(above, below):
+    """The ratio of two medians, and each round's."""
+    return above[0] / below[0], [a / b for a, b in zip(above[1], below[1])]
+
+
+def cell(value, digits):
+    middle, by_round = value
+    spread = f" ({min(by_round):.{digits}f}–{max(by_round):.{digits}f})" if len(by_round) > 1 else ""
+    return f"{middle:.{digits}f}{spread}"
+
+
+def row(name, rounds):
+    times = [seconds(rounds, side) for side in ("pytorch", "longmae")]
+    memory = [peaks(rounds, side) for side in ("pytorch", "longmae")]
+    cells = [name, *(cell(value, 3) for value in times), cell(ratio(*times), 2)]
+    return cells + [*(f"{value[0]:.0f}" for value in memory), cell(ratio(*reversed(memory)), 2)]
+
+
+def table(results):
+    head = ["Case", "PyTorch, s", "longmae, s", "PyTorch / longmae", "PyTorch, MiB", "longmae, MiB", "longmae / PyTorch"]
+    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+    rows += [row(name, rounds) for name, rounds in results.items()]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+# The machine
+
+
+def cpu_model():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def torch_version(python):
+    probe = "import timm, torch; print(torch.__version__, 'timm', timm.__version__)"
+    try:
+        found = subprocess.run([python, "-c", probe], capture_output=True, text=True)
+    except OSError as error:
+        raise Failure(f"cannot run {python}: {error.strerror}; name a Python with --python") from error
+    if found.returncode:
+        why = (found.stderr.splitlines() or ["no reason given"])[-1]
+        raise Failure(f"{python} cannot import torch and timm ({why}); install them or name another with --python")
+    return found.stdout.strip()
+
+
+def longmae_version(binary):
+    if not binary.is_file():
+        raise Failure(f"{binary} is not built: cargo build --release --bin mae-pretrain")
+    return subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def inspect(cases, options):
+    """What the numbers were measured on; fails if something is missing."""
+    machine = {"cpu": cpu_model(), "cores": os.cpu_count(), "threads": options.threads}
+    machine |= {"longmae": longmae_version(options.binary), "pytorch": torch_version(options.python)}
+    if any(case.program == "encoder" for case in cases) and not encoder_binary(options).is_file():
+        raise Failure(f"{encoder_binary(options)} is not built: cargo build --release -p longmae-benches --examples")
+    return machine
+
+
+def heading(machine, options):
+    return "\n".join([
+        f"- CPU: {machine['cpu']}, {machine['cores']} cores; {machine['threads']} threads on both sides",
+        f"- PyTorch {machine['pytorch']}",
+        f"- {machine['longmae']}",
+        f"- {options.rounds} rounds of {options.steps} steps, the first {WARM_UP} dropped; in brackets: the rounds' range",
+    ])
+
+
+# The command line
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", default="python3", metavar="PATH", help="a Python with torch and timm")
+    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/mae-pretrain", metavar="PATH",
+                        help="mae-pretrain; the encoder is looked for in examples/ beside it")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=6, help=f"of a run; the first {WARM_UP} are dropped")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cases", default="", metavar="TEXT", help="only cases whose name holds TEXT")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers to this file")
+    options = parser.parse_args()
+    options.binary = options.binary.resolve()
+    if options.rounds < 1 or options.threads < 1 or options.steps <= WARM_UP:
+        parser.error(f"at least 1 round, 1 thread and {WARM_UP + 1} steps are needed")
+    return options
+
+
+def main():
+    options = arguments()
+    cases = [case for case in all_cases() if options.cases in case.name]
+    if not cases:
+        raise Failure(f"no case holds {options.cases!r}: {', '.join(case.name for case in all_cases())}")
+    machine = inspect(cases, options)
+    results = run_rounds(cases, options, machine)
+    print(heading(machine, options), table(results), sep="\n\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Failure as failure:
+        sys.exit(f"compare.py: {failure}")

@@ -1,0 +1,104 @@
+//! Multi-head attention (arXiv 1706.03762) head by head, in blocks of rows: of the L x L scores only a block is ever
+//! in memory, as in arXiv 2205.14135. The forward pass keeps the log of each row's sum; the backward pass computes the
+//! weights again from it.
+
+mod backward;
+mod forward;
+mod op;
+
+use std::cell::RefCell;
+
+pub(crate) use backward::{Given, backward};
+pub(crate) use forward::forward;
+pub use op::attention;
+
+use crate::gemm::{Kernel, PANEL};
+
+/// The sizes of an attention over packed queries, keys and values: rows of `3 * heads * width`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heads {
+    pub batch: usize,
+    pub tokens: usize,
+    pub heads: usize,
+    /// Of a head.
+    pub width: usize,
+}
+
+impl Heads {
+    pub fn dim(&self) -> usize {
+        self.heads * self.width
+    }
+
+    pub fn rows(&self) -> usize {
+        self.batch * self.tokens
+    }
+
+    /// On the scores: `1 / sqrt(width)`.
+    pub fn scale(&self) -> f32 {
+        1.0 / (self.width as f32).sqrt()
+    }
+
+    /// Rows of scores that are computed at once: as many as the second-level cache holds beside the rest.
+    fn block<T: crate::element::Element>(&self, kernel: Kernel<T>) -> usize {
+        const SCORES: usize = 48 * 1024;
+        let rows = (SCORES / self.tokens.max(1)).clamp(1, 192);
+        (rows / kernel.rows()).max(1) * kernel.rows()
+    }
+}
+
+/// A count rounded up to whole panels.
+fn whole(cols: usize) -> usize {
+    cols.next_multiple_of(PANEL)
+}
+
+/// What a thread needs for a head, kept from one to the next.
+struct Scratch<T> {
+    /// Packed panels of queries, keys and so on, by their place in the two passes.
+    panels: [Vec<u32>; 5],
+    /// Scores and sums.
+    sums: [Vec<f32>; 5],
+    /// Weights and their gradients.
+    weights: [Vec<T>; 3],
+}
+
+impl<T> Scratch<T> {
+    const fn new() -> Self {
+        Self {
+            panels: [const { Vec::new() }; 5],
+            sums: [const { Vec::new() }; 5],
+            weights: [const { Vec::new() }; 3],
+        }
+    }
+}
+
+/// Element types with scratch of their own on each thread.
+pub(crate) trait Attend: crate::element::Element {
+    fn with_scratch<R>(run: impl FnOnce(&mut AnyScratch<Self>) -> R) -> R;
+}
+
+/// Hides what is in it from the trait's users.
+pub(crate) struct AnyScratch<T>(Scratch<T>);
+
+macro_rules! attend {
+    ($type:ty) => {
+        impl Attend for $type {
+            fn with_scratch<R>(run: impl FnOnce(&mut AnyScratch<Self>) -> R) -> R {
+                thread_local! {
+                    static SCRATCH: RefCell<AnyScratch<$type>> =
+                        const { RefCell::new(AnyScratch(Scratch::new())) };
+                }
+                SCRATCH.with_borrow_mut(run)
+            }
+        }
+    };
+}
+attend!(f32);
+attend!(half::bf16);
+
+/// At least `len` numbers of scratch.
+fn room<T: crate::element::Element>(vec: &mut Vec<T>, len: usize) -> &mut [T] {
+    if vec.len() < len {
+        vec.resize(len, T::ZERO);
+    }
+    &mut vec[..len]
+}

@@ -1,0 +1,194 @@
+//! Matrix products: `C = A B`, f32 or bf16 in, sums in f32, with an epilogue on each finished tile.
+//!
+//! `A` is read where it lies, row by row. `B` is packed panel by panel, 32 columns of it, by the task that then uses
+//! the panel for all rows of `A`, so that a packed panel stays in that core's second-level cache. A weight is thus
+//! converted and packed once for the forward and once for the backward pass of a step, straight from its f32 master
+//! copy: a packed copy of all weights would cost memory and save nothing. Each number of `C` is one sum over the
+//! inner dimension in a fixed order, whatever the number of threads.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod epilogue;
+mod micro;
+mod pack;
+mod transpose;
+
+use std::cell::RefCell;
+
+pub(crate) use epilogue::{Accumulate, Epilogue, Gelu, GeluBackward, Residual, RowScale, Store};
+pub(crate) use micro::amx_available;
+pub(crate) use pack::{Panels, Straight, Transposed, pack_all};
+pub(crate) use transpose::transpose;
+
+use crate::element::Element;
+use crate::matrix::Rows;
+use crate::parallel::{parallel, threads};
+pub(crate) use micro::Kernel;
+
+/// Columns of a packed panel and of a tile.
+pub(crate) const PANEL: usize = 32;
+/// Most rows of a tile.
+pub(crate) const TILE_ROWS: usize = 32;
+/// Inner steps after which the sum is put down: longer ones would push a panel out of the cache.
+const DEPTH: usize = 6144;
+
+/// Room for a tile of results.
+#[repr(C, align(64))]
+pub(crate) struct Tile(pub [f32; TILE_ROWS * PANEL]);
+
+thread_local! {
+    /// A packed panel, as 32-bit words that suit both element types.
+    static PACKED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Words of a packed panel of `depth` inner steps.
+pub(crate) fn panel_words<T: Element>(depth: usize) -> usize {
+    depth.next_multiple_of(16 * T::GROUP) / T::GROUP * PANEL
+}
+
+/// The left operand of a product.
+#[derive(Clone, Copy)]
+pub(crate) enum Left<'a, T> {
+    /// Rows where they lie.
+    Rows(Rows<'a, T>),
+    /// The transpose of a matrix of `rows` columns, as the packed panels of those columns.
+    Panels { words: &'a [u32], rows: usize, depth: usize },
+}
+
+impl<T: Element> Left<'_, T> {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Rows(a) => a.rows(),
+            Self::Panels { rows, .. } => *rows,
+        }
+    }
+
+    fn depth(&self) -> usize {
+        match self {
+            Self::Rows(a) => a.cols(),
+            Self::Panels { depth, .. } => *depth,
+        }
+    }
+
+    /// Rows of the tile that begins at `row`, so that all tiles of a panel are about equal.
+    fn tile_rows(&self, kernel: Kernel<T>, row: usize, end: usize) -> usize {
+        let most = kernel.rows();
+        match self {
+            Self::Rows(_) => (end - row).min(most),
+            Self::Panels { .. } => {
+                let left = PANEL - row % PANEL;
+                left.div_ceil(left.div_ceil(most)).min(end - row)
+            }
+        }
+    }
+}
+
+/// `A B` into the epilogue.
+///
+/// # Panics
+/// When the inner dimensions differ.
+pub(crate) fn gemm<T: Element>(a: Rows<'_, T>, b: &impl Panels<T>, epilogue: &impl Epilogue) {
+    product(&Left::Rows(a), b, epilogue);
+}
+
+/// [`gemm`] of either kind of left operand.
+pub(crate) fn product<T: Element>(a: &Left<'_, T>, b: &impl Panels<T>, epilogue: &impl Epilogue) {
+    assert_eq!(a.depth(), b.depth(), "inner dimensions");
+    if a.rows() == 0 || b.cols() == 0 {
+        return;
+    }
+    let kernel = Kernel::<T>::current();
+    let panels = b.cols().div_ceil(PANEL);
+    // Where there are few panels, rows are shared out too; each share packs the panel for itself.
+    let shares = (3 * threads()).div_ceil(panels).min(a.rows().div_ceil(4 * TILE_ROWS)).max(1);
+    let unit = match a {
+        Left::Rows(_) => kernel.rows(),
+        Left::Panels { .. } => PANEL,
+    };
+    let rows = a.rows().div_ceil(shares).next_multiple_of(unit);
+    let shares = a.rows().div_ceil(rows);
+    parallel(panels * shares, |task| {
+        let (panel, first) = (task / shares, task % shares * rows);
+        let last = (first + rows).min(a.rows());
+        PACKED.with_borrow_mut(|packed| {
+            packed.resize(packed.len().max(panel_words::<T>(b.depth())), 0);
+            b.pack(panel, packed);
+            let col = panel * PANEL;
+            let cols = (b.cols() - col).min(PANEL);
+            one_panel(kernel, a, (first, last), packed, |row, rows, tile| {
+                epilogue.tile(row, rows, col, cols, tile);
+            });
+        });
+    });
+}
+
+/// The product of some rows and one packed panel, tile by tile.
+fn one_panel<T: Element>(
+    kernel: Kernel<T>,
+    a: &Left<'_, T>,
+    (first, last): (usize, usize),
+    packed: &[u32],
+    mut finish: impl FnMut(usize, usize, &Tile),
+) {
+    let mut tile = Tile([0.0; TILE_ROWS * PANEL]);
+    let _session = kernel.session();
+    let mut row = first;
+    while row < last {
+        let rows = a.tile_rows(kernel, row, last);
+        for start in (0..a.depth().max(1)).step_by(DEPTH) {
+            let depth = (a.depth() - start).min(DEPTH);
+            let b = &packed[start / T::GROUP * PANEL..];
+            let out = TileOut { first: tile.0.as_mut_ptr(), stride: PANEL, len: tile.0.len() };
+            match a {
+                Left::Rows(a) => kernel.run(a.part(row, rows, start, depth), b, out, start > 0),
+                Left::Panels { words, .. } => {
+                    let panel = row / PANEL * panel_words::<T>(a.depth());
+                    let words = &words[panel + start / T::GROUP * PANEL..];
+                    kernel.run_packed(words, (row % PANEL, rows), depth, b, out, start > 0);
+                }
+            }
+        }
+        finish(row, rows, &tile);
+        row += rows;
+    }
+}
+
+/// Where a tile's results go: rows of [`PANEL`] numbers, `stride` apart.
+#[derive(Clone, Copy)]
+pub(crate) struct TileOut {
+    pub first: *mut f32,
+    pub stride: usize,
+    /// Numbers from `first` on that may be written.
+    pub len: usize,
+}
+
+/// A small product on this thread: rows of `a` times packed panels, `[depth] x [32]` each, into `out`, whose rows hold
+/// whole panels.
+///
+/// # Panics
+/// When `out` or `packed` is too short.
+pub(crate) fn gemm_local<T: Element>(
+    kernel: Kernel<T>,
+    a: Rows<'_, T>,
+    packed: &[u32],
+    cols: usize,
+    out: &mut [f32],
+    stride: usize,
+    accumulate: bool,
+) {
+    let words = panel_words::<T>(a.cols());
+    let panels = cols.div_ceil(PANEL);
+    assert!(stride >= panels * PANEL && packed.len() >= panels * words, "room for the panels");
+    assert!(
+        a.rows() == 0 || out.len() >= (a.rows() - 1) * stride + panels * PANEL,
+        "room for the rows"
+    );
+    for (panel, b) in packed.chunks_exact(words).take(panels).enumerate() {
+        for row in (0..a.rows()).step_by(kernel.rows()) {
+            let rows = (a.rows() - row).min(kernel.rows());
+            let rest = &mut out[row * stride + panel * PANEL..];
+            let tile = TileOut { first: rest.as_mut_ptr(), stride, len: rest.len() };
+            kernel.run(a.part(row, rows, 0, a.cols()), b, tile, accumulate);
+        }
+    }
+}

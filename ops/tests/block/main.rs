@@ -1,0 +1,15 @@
+//! The fused transformer block: its numbers, its place in candle's graph, and the ways to run it.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod graph;
+mod modes;
+mod refused;
+mod threads;
+mod values;
+
+#[test]
+fn every_instruction_set() {
+    common::child::on_every_instruction_set();
+}
