@@ -8,12 +8,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 WARM_UP = 2  # steps dropped from the front of every run
+DISTURBED = 0.1  # cores busy with other programs, above which a run's numbers are worth little
 
 
 class Failure(Exception):
@@ -70,25 +72,39 @@ def all_cases():
 
 
 def measured(command, threads):
-    """Runs a command; its output and its peak resident memory in MiB."""
+    """Runs a command; its output, and its peak of resident memory beside what other programs did meanwhile."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)}
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as log:
+        busy, began = busy_seconds(), time.monotonic()
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=log, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
+        others = busy_seconds() - busy - usage.ru_utime - usage.ru_stime
         out.seek(0)
         log.seek(0)
         if process.returncode:
             last = "\n".join(log.read().splitlines()[-10:])
             raise Failure(f"exit status {process.returncode} of: {' '.join(command)}\n{last}")
         unit = 2**20 if sys.platform == "darwin" else 2**10
-        return out.read(), usage.ru_maxrss / unit
+        cores = max(others, 0) / (time.monotonic() - began)
+        return out.read(), {"peak_mib": round(usage.ru_maxrss / unit, 1), "other_cores": round(cores, 3)}
+
+
+def busy_seconds():
+    """Seconds that all cores together have worked since the start, or were kept from it by a hypervisor's others."""
+    try:
+        fields = Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+    except OSError:
+        return 0.0  # no Linux: nobody is noticed
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(int, fields)
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def run_pytorch(case, options):
     command = [options.python, str(HERE / case.script), *case.pytorch]
-    out, peak = measured([*command, "--steps", str(options.steps), "--threads", str(options.threads)], options.threads)
-    return record(json.loads(out), peak, options.steps)
+    limits = flat({"--steps": options.steps, "--threads": options.threads})
+    out, usage = measured([*command, *limits], options.threads)
+    return record(json.loads(out), usage, options.steps)
 
 
 def run_longmae(case, options):
@@ -98,24 +114,24 @@ def run_longmae(case, options):
 def run_pretrain(case, options):
     with tempfile.TemporaryDirectory(prefix="longmae-compare-") as folder:
         limits = flat({"--max-steps": options.steps, "--threads": options.threads, "--out": folder})
-        _, peak = measured([str(options.binary), *case.longmae, *limits], options.threads)
+        _, usage = measured([str(options.binary), *case.longmae, *limits], options.threads)
         lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if line["kind"] == "train"]
     result = {"seconds": [step["step_seconds"] for step in steps], "loss": steps[-1]["loss"] if steps else None}
-    return record(result, peak, options.steps)
+    return record(result, usage, options.steps)
 
 
 def run_encoder(case, options):
     command = [str(encoder_binary(options)), *case.longmae, "--iterations", str(options.steps)]
-    out, peak = measured(command, options.threads)
-    return record(json.loads(out), peak, options.steps)
+    out, usage = measured(command, options.threads)
+    return record(json.loads(out), usage, options.steps)
 
 
-def record(result, peak, steps):
+def record(result, usage, steps):
     if len(result["seconds"]) != steps:
         raise Failure(f"{len(result['seconds'])} steps were timed, expected {steps}")
     kept = {key: result[key] for key in ("seconds", "loss") if result.get(key) is not None}
-    return kept | {"peak_mib": round(peak, 1)}
+    return kept | usage
 
 
 def encoder_binary(options):
@@ -139,7 +155,8 @@ def run_rounds(cases, options, machine):
 
 
 def describe(run):
-    return f"{statistics.median(timed(run)):.3f} s, {run['peak_mib']:.0f} MiB"
+    warning = ", DISTURBED by other programs" if run["other_cores"] > DISTURBED else ""
+    return f"{statistics.median(timed(run)):.3f} s, {run['peak_mib']:.0f} MiB{warning}"
 
 
 def progress(text):
@@ -230,12 +247,15 @@ def inspect(cases, options):
     return machine
 
 
-def heading(machine, options):
+def heading(machine, results, options):
+    runs = [run for rounds in results.values() for sides in rounds for run in sides.values()]
+    most, disturbed = max(run["other_cores"] for run in runs), sum(run["other_cores"] > DISTURBED for run in runs)
     return "\n".join([
         f"- CPU: {machine['cpu']}, {machine['cores']} cores; {machine['threads']} threads on both sides",
         f"- PyTorch {machine['pytorch']}",
         f"- {machine['longmae']}",
-        f"- {options.rounds} rounds of {options.steps} steps, the first {WARM_UP} dropped; in brackets: the rounds' range",
+        f"- other programs kept up to {most:.2f} cores busy, and more than {DISTURBED} in {disturbed} of {len(runs)} runs",
+        f"- rounds: {options.rounds}, of {options.steps} steps, the first {WARM_UP} dropped; in brackets: the rounds' range",
     ])
 
 
@@ -266,7 +286,7 @@ def main():
         raise Failure(f"no case holds {options.cases!r}: {', '.join(case.name for case in all_cases())}")
     machine = inspect(cases, options)
     results = run_rounds(cases, options, machine)
-    print(heading(machine, options), table(results), sep="\n\n")
+    print(heading(machine, results, options), table(results), sep="\n\n")
 
 
 if __name__ == "__main__":

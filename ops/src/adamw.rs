@@ -45,12 +45,14 @@ pub struct AdamWTensor<'a> {
 /// Updates tensors as PyTorch's AdamW, in one pass over their memory.
 ///
 /// # Errors
-/// When a tensor is not contiguous f32 on the CPU, or its moments or gradient have another size.
+/// When a tensor is not contiguous f32 on the CPU, or its moments or gradient have another size; sizes are checked before
+/// anything is changed.
 pub fn adamw(tensors: &[AdamWTensor<'_>], step: &AdamWStep) -> Result<()> {
+    tensors.iter().try_for_each(check_sizes)?;
     tensors.iter().try_for_each(|tensor| one_tensor(tensor, step))
 }
 
-fn one_tensor(tensor: &AdamWTensor<'_>, step: &AdamWStep) -> Result<()> {
+fn check_sizes(tensor: &AdamWTensor<'_>) -> Result<()> {
     let count = tensor.value.elem_count();
     for (what, found) in [
         ("first moment", tensor.first.elem_count()),
@@ -61,6 +63,10 @@ fn one_tensor(tensor: &AdamWTensor<'_>, step: &AdamWStep) -> Result<()> {
             bail!("a {what} of {found} numbers for a parameter of {count}");
         }
     }
+    Ok(())
+}
+
+fn one_tensor(tensor: &AdamWTensor<'_>, step: &AdamWStep) -> Result<()> {
     let steps = step.step.min(i32::MAX as u64) as i32;
     let factors = Factors {
         beta1: step.beta1 as f32,
@@ -73,15 +79,15 @@ fn one_tensor(tensor: &AdamWTensor<'_>, step: &AdamWStep) -> Result<()> {
     };
     let gradient = tensor.gradient.contiguous()?;
     let gradient = Numbers::of(&gradient)?;
-    let mut result = Ok(());
+    let (mut of_first, mut of_second) = (Ok(()), Ok(()));
     change(tensor.value.as_tensor(), |values| {
-        result = change(tensor.first.as_tensor(), |first| {
-            result = change(tensor.second.as_tensor(), |second| {
+        of_first = change(tensor.first.as_tensor(), |first| {
+            of_second = change(tensor.second.as_tensor(), |second| {
                 all_pieces(values, first, second, &gradient, &factors);
             });
         });
     })?;
-    result
+    of_first.and(of_second)
 }
 
 fn all_pieces(
@@ -132,7 +138,8 @@ pub fn add_in_place(sum: &Tensor, x: &Tensor) -> Result<()> {
     if sum.shape() != x.shape() {
         bail!("cannot add {:?} to {:?}", x.dims(), sum.dims());
     }
-    let x = x.contiguous()?;
+    // A copy, since `sum` may be `x` itself, which cannot be read while it is changed.
+    let x = if sum.id() == x.id() { x.copy()? } else { x.contiguous()? };
     let x = Numbers::of(&x)?;
     change(sum, |sum| crate::rows::convert::add(sum, &x))
 }

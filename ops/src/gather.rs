@@ -105,7 +105,12 @@ pub fn prepend_class(
     }
     let (batch, kept, dim) = patches.dims3()?;
     let (_, rows, width) = positions.dims3()?;
-    if class.elem_count() != dim || width != dim || rows == 0 || ids.is_none() && kept + 1 != rows {
+    if dim == 0
+        || class.elem_count() != dim
+        || width != dim
+        || rows == 0
+        || ids.is_none() && kept + 1 != rows
+    {
         let (class, positions) = (class.dims(), positions.dims());
         bail!("{kept} patches of {dim} with class token {class:?} and positions {positions:?}");
     }
@@ -198,7 +203,7 @@ pub fn restore_tokens(
     }
     let (batch, rows, dim) = visible.dims3()?;
     let patches = restore.dim(1)?;
-    if rows == 0 || rows > patches + 1 || mask_token.elem_count() != dim {
+    if dim == 0 || rows == 0 || rows > patches + 1 || mask_token.elem_count() != dim {
         bail!("{rows} visible tokens of {dim} with mask token {:?}", mask_token.dims());
     }
     if let Some(positions) = positions.filter(|p| p.elem_count() != (patches + 1) * dim) {

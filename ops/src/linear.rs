@@ -119,8 +119,8 @@ impl<T: Element> CustomOp3 for LinearOp<T> {
     ) -> Result<(CpuStorage, Shape)> {
         let (outputs, inputs) = weight_layout.shape().dims2()?;
         let mut shape = x_layout.dims().to_vec();
-        let rows = x_layout.shape().elem_count().checked_div(inputs).unwrap_or(0);
         shape.pop();
+        let rows = shape.iter().product();
         shape.push(outputs);
         let a = operand::<T>(slice(x, x_layout)?, rows, inputs);
         let weight = Rows::dense(slice(weight, weight_layout)?, outputs, inputs);
@@ -140,7 +140,7 @@ impl<T: Element> CustomOp3 for LinearOp<T> {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (outputs, inputs) = weight.dims2()?;
-        let rows = x.elem_count().checked_div(inputs).unwrap_or(0);
+        let rows = x.dims().iter().rev().skip(1).product();
         let gradient = gradient.contiguous()?;
         let dy = operand::<T>(&Numbers::of(&gradient)?, rows, outputs);
         let dy = Rows::new(&dy, rows, outputs, padded::<T>(outputs));

@@ -11,7 +11,7 @@ use crate::{Compute, reference};
 ///
 /// With `normalise`, the target is each patch less its mean, over the root of its unbiased variance plus 1e-6
 /// (`norm_pix_loss`). A prediction may have rows in front that are no patch, such as a class token's: they are left
-/// out, and get no gradient.
+/// out, and get no gradient; so do predictions of weight zero, whatever they are.
 ///
 /// Weights that sum to zero leave nothing to average: the result is NaN.
 ///
@@ -31,7 +31,7 @@ pub fn pixel_loss(
     let (batch, count, pixels) = patches.dims3()?;
     let (_, rows, _) = pred.dims3()?;
     let fits = rows >= count && pred.dims() == [batch, rows, pixels];
-    if !fits || weights.dims() != [batch, count] {
+    if !fits || pixels == 0 || weights.dims() != [batch, count] {
         let (pred, patches, weights) = (pred.dims(), patches.dims(), weights.dims());
         bail!("a loss of predictions {pred:?} for patches {patches:?} with weights {weights:?}");
     }

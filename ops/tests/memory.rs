@@ -34,9 +34,9 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const TOKENS: usize = 1500;
+const TOKENS: usize = 2000;
 const SIZES: Sizes =
-    Sizes { batch: 1, tokens: TOKENS, dim: 16, hidden: 32, heads: 1, key_bias: true };
+    Sizes { batch: 1, tokens: TOKENS, dim: 64, hidden: 128, heads: 1, key_bias: true };
 
 fn variables(tensors: &[Tensor]) -> Vec<Tensor> {
     tensors.iter().map(|x| Var::from_tensor(x).unwrap().into_inner()).collect()
@@ -52,22 +52,26 @@ fn kept(x: &Tensor, weights: &[Tensor], compute: Compute) -> (Tensor, usize) {
     (out, kept)
 }
 
-/// One test alone, since others would count too.
+/// One test alone, since others would count too; on one thread, since each has room for packed panels.
 #[test]
 fn memory_is_what_it_should_be() {
+    rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(check);
+}
+
+fn check() {
     let (x, weights) = (variables(&[SIZES.x()]).remove(0), variables(&SIZES.tensors()));
     let run = |compute: Compute| {
         let (out, kept) = kept(&x, &weights, compute);
         backward(&weighed(Draw::Full, &out).unwrap()).unwrap();
         kept
     };
-    // Each thread's room for packed panels comes first, and stays.
-    [FP32, BF16].map(run);
+    // The thread's room comes first, and stays.
+    let _ = [FP32, BF16].map(run);
     LARGEST.store(0, Relaxed);
     let [fp32, bf16] = [FP32, BF16].map(run);
     let largest = LARGEST.load(Relaxed);
-    // All scores in bf16, the least that they could be; the most that is needed is the block's widest layer.
-    assert!(largest < TOKENS * TOKENS * 2 / 4, "{largest} bytes at once");
+    // Half of all scores in bf16, the least that they could be; the block's widest layer is smaller.
+    assert!(largest < TOKENS * TOKENS, "{largest} bytes at once");
     assert!(bf16 * 3 < fp32 * 2, "bf16 keeps {bf16} bytes, fp32 {fp32}");
     let recomputing = run(Compute { grad_checkpoint: true, ..FP32 });
     let (_, inferring) = inference(|| kept(&x, &weights, FP32));

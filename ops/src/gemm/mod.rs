@@ -16,6 +16,7 @@ mod transpose;
 use std::cell::RefCell;
 
 pub(crate) use epilogue::{Accumulate, Epilogue, Gelu, GeluBackward, Residual, RowScale, Store};
+#[cfg(target_arch = "x86_64")]
 pub(crate) use micro::amx_available;
 pub(crate) use pack::{Panels, Straight, Transposed, pack_all};
 pub(crate) use transpose::transpose;

@@ -63,7 +63,9 @@ fn softmax_backward_row_body<const FMA: bool, T: Element>(
     let (scores, gradients, deltas) = (&scores[..len], &gradients[..len], &deltas[..len]);
     let (weights, score_gradients) = (&mut weights[..len], &mut score_gradients[..len]);
     for i in 0..len {
-        let weight = exp_negative::<FMA>(fma::<FMA>(scores[i], scale, -log_sums[i]).min(0.0));
+        let log = fma::<FMA>(scores[i], scale, -log_sums[i]);
+        // Not `min`, which would make a zero of NaN.
+        let weight = exp_negative::<FMA>(if log > 0.0 { 0.0 } else { log });
         weights[i] = T::from_f32(weight);
         score_gradients[i] = T::from_f32(weight * scale * (gradients[i] - deltas[i]));
     }

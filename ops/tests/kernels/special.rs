@@ -144,9 +144,9 @@ fn gelu_has_its_limits_at_infinity() {
         let found = run_unweighed(&Tensor::new(&x, &Device::Cpu).unwrap(), compute);
         for (found, expected) in found.iter().zip([values, slopes]) {
             let expected = Tensor::new(&expected, &Device::Cpu).unwrap();
-            for i in 0..x.len() {
+            for (i, x) in x.iter().enumerate() {
                 let [found, expected] = [found, &expected].map(|t| t.narrow(0, i, 1).unwrap());
-                assert_same_kinds(&format!("gelu of {}", x[i]), &found, &expected, 1e-7, false);
+                assert_same_kinds(&format!("gelu of {x}"), &found, &expected, 1e-7, false);
             }
         }
     }

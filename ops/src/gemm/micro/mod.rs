@@ -29,6 +29,7 @@ struct Args<T> {
     a_row: usize,
     a_group: usize,
     /// Whether an incomplete last group of `a` is there in full, with zeros.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only loops on pairs ask"))]
     a_whole: bool,
     b: *const u32,
     out: *mut f32,
@@ -160,6 +161,7 @@ impl<T: Element> Kernel<T> {
 
 /// Tiles are configured while this lives, if the loop needs it.
 pub(crate) struct Session {
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "there are none"))]
     tiles: bool,
     /// The configuration belongs to the thread.
     thread: PhantomData<*const ()>,
