@@ -202,7 +202,8 @@ def row(name, rounds):
 
 
 def table(results):
-    head = ["Case", "PyTorch, s", "longmae, s", "PyTorch / longmae", "PyTorch, MiB", "longmae, MiB", "longmae / PyTorch"]
+    head = ["Case", "PyTorch, s", "longmae, s", "PyTorch / longmae"]
+    head += ["PyTorch, MiB", "longmae, MiB", "longmae / PyTorch"]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     rows += [row(name, rounds) for name, rounds in results.items()]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
@@ -254,8 +255,8 @@ def heading(machine, results, options):
         f"- CPU: {machine['cpu']}, {machine['cores']} cores; {machine['threads']} threads on both sides",
         f"- PyTorch {machine['pytorch']}",
         f"- {machine['longmae']}",
-        f"- other programs kept up to {most:.2f} cores busy, and more than {DISTURBED} in {disturbed} of {len(runs)} runs",
-        f"- rounds: {options.rounds}, of {options.steps} steps, the first {WARM_UP} dropped; in brackets: the rounds' range",
+        f"- other programs kept up to {most:.2f} cores busy, more than {DISTURBED} in {disturbed} of {len(runs)} runs",
+        f"- rounds: {options.rounds}, of {options.steps} steps less {WARM_UP} for warm-up; in brackets the rounds' range",
     ])
 
 

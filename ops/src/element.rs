@@ -10,6 +10,10 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
     fn to_f32(self) -> f32;
     fn bits(self) -> u32;
     fn from_bits(bits: u32) -> Self;
+    /// The slice, if this is bf16: for kernels that have instructions of their own for it.
+    fn as_bf16(slice: &[Self]) -> Option<&[bf16]>;
+    /// As [`Element::as_bf16`].
+    fn as_bf16_mut(slice: &mut [Self]) -> Option<&mut [bf16]>;
 
     /// Rounds to nearest even where this type is the narrower one.
     #[inline(always)]
@@ -41,6 +45,16 @@ impl Element for f32 {
     fn from_bits(bits: u32) -> Self {
         f32::from_bits(bits)
     }
+
+    #[inline(always)]
+    fn as_bf16(_slice: &[Self]) -> Option<&[bf16]> {
+        None
+    }
+
+    #[inline(always)]
+    fn as_bf16_mut(_slice: &mut [Self]) -> Option<&mut [bf16]> {
+        None
+    }
 }
 
 impl Element for bf16 {
@@ -69,5 +83,15 @@ impl Element for bf16 {
     #[inline(always)]
     fn from_bits(bits: u32) -> Self {
         bf16::from_bits(bits as u16)
+    }
+
+    #[inline(always)]
+    fn as_bf16(slice: &[Self]) -> Option<&[bf16]> {
+        Some(slice)
+    }
+
+    #[inline(always)]
+    fn as_bf16_mut(slice: &mut [Self]) -> Option<&mut [bf16]> {
+        Some(slice)
     }
 }

@@ -1,7 +1,8 @@
 use candle_core::Tensor;
-use longmae_ops::{Compute, Init, Params, gather_tokens, linear};
+use longmae_ops::{Compute, Init, Kernels, Params, gather_tokens, linear};
 
-use crate::patchify::{check_images, patchify};
+use crate::cut::{Cut, Order};
+use crate::patchify::{can_cut, check_images, patchify};
 use crate::{Error, PatchGrid, Result, Tokenizer};
 
 /// The learned linear patch embedding, kept in a checkpoint as the convolution it equals:
@@ -36,6 +37,21 @@ impl PatchEmbed {
     }
 }
 
+impl PatchEmbed {
+    /// The ids of all samples in one list, each inside the grid.
+    fn check_ids(&self, ids: &Tensor, images: &Tensor) -> Result<Vec<u32>> {
+        let (batch, patches) = (images.dim(0)?, self.grid.len());
+        if ids.rank() != 2 || ids.dim(0)? != batch {
+            return Err(Error::Ids { found: ids.dims().to_vec(), batch });
+        }
+        let ids = ids.flatten_all()?.to_vec1::<u32>()?;
+        match ids.iter().find(|id| **id as usize >= patches) {
+            Some(id) => Err(Error::Position { id: *id, patches }),
+            None => Ok(ids),
+        }
+    }
+}
+
 impl Tokenizer for PatchEmbed {
     fn tokens(&self, images: &Tensor, positions: Option<&Tensor>) -> Result<Tensor> {
         let (_, channels) = check_images(images, self.grid)?;
@@ -44,6 +60,13 @@ impl Tokenizer for PatchEmbed {
                 found: images.dims().to_vec(),
                 expected: format!("{} channels", self.channels),
             });
+        }
+        if self.compute.kernels == Kernels::Fused && can_cut(images) {
+            let ids = positions.map(|ids| self.check_ids(ids, images)).transpose()?;
+            let cut = Cut { grid: self.grid, order: Order::ChannelFirst, picked: ids.as_deref() };
+            // In the convolution's own order the weight needs no turning.
+            let weight = self.weight.flatten_from(1)?;
+            return Ok(linear(&cut.of(images)?, &weight, Some(&self.bias), self.compute)?);
         }
         let mut patches = patchify(images, self.grid)?;
         if let Some(ids) = positions {

@@ -51,6 +51,22 @@ pub enum Error {
         /// Grid columns.
         cols: usize,
     },
+    /// Ids for another batch.
+    #[error("ids of shape {found:?}, expected a row for each of {batch} images")]
+    Ids {
+        /// Shape found.
+        found: Vec<usize>,
+        /// Images.
+        batch: usize,
+    },
+    /// An id outside the grid.
+    #[error("patch {id} is out of range: the grid has {patches}")]
+    Position {
+        /// The id.
+        id: u32,
+        /// Patches of the grid.
+        patches: usize,
+    },
     /// Parameters could not be made.
     #[error(transparent)]
     Ops(#[from] longmae_ops::Error),

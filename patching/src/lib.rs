@@ -1,6 +1,7 @@
 #![deny(missing_docs)]
 #![doc = include_str!("../README.md")]
 
+mod cut;
 mod embed;
 mod error;
 mod grid;

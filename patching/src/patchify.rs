@@ -1,5 +1,6 @@
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
+use crate::cut::{Cut, Order};
 use crate::{Error, PatchGrid, Result};
 
 /// Cuts images into patch vectors, each in (row, column, channel) order.
@@ -12,6 +13,9 @@ use crate::{Error, PatchGrid, Result};
 /// When the images are not of the grid's size.
 pub fn patchify(images: &Tensor, grid: PatchGrid) -> Result<Tensor> {
     let (batch, channels) = check_images(images, grid)?;
+    if can_cut(images) {
+        return Ok(Cut { grid, order: Order::ChannelLast, picked: None }.of(images)?);
+    }
     let p = grid.patch();
     Ok(images
         .reshape(&[batch, channels, grid.rows(), p, grid.cols(), p][..])?
@@ -35,6 +39,11 @@ pub fn unpatchify(patches: &Tensor, grid: PatchGrid) -> Result<Tensor> {
         .reshape(&[batch, grid.rows(), grid.cols(), p, p, channels][..])?
         .permute(vec![0, 5, 1, 3, 2, 4])?
         .reshape((batch, channels, image_height, image_width))?)
+}
+
+/// Whether patches can be copied out: f32 images on the CPU that need no gradient.
+pub(crate) fn can_cut(images: &Tensor) -> bool {
+    images.device().is_cpu() && images.dtype() == DType::F32 && !images.track_op()
 }
 
 /// Batch size and channels of images that fit the grid.

@@ -73,6 +73,7 @@ unsafe fn load<const HARDWARE: bool, T: Element, S: Element>(
     unsafe {
         match (S::GROUP, T::GROUP) {
             (1, 1) => _mm512_maskz_loadu_epi32(mask16(left), row.cast()),
+            (2, 2) if left >= 32 => _mm512_loadu_si512(row.cast()),
             (2, 2) => _mm512_maskz_loadu_epi16(mask32(left), row.cast()),
             (1, _) => {
                 let low = _mm512_maskz_loadu_ps(mask16(left), row.cast());
@@ -191,7 +192,10 @@ pub(super) unsafe fn transpose<T: Element>(from: Rows<'_, T>, to: RowsMut<'_, T>
                 // SAFETY: as above.
                 unsafe {
                     let to = to.row(col + j, row, left).as_mut_ptr();
-                    if T::GROUP == 1 {
+                    if left == tall {
+                        // Some processors are slow with masks of 16-bit numbers.
+                        _mm512_storeu_si512(to.cast(), *r);
+                    } else if T::GROUP == 1 {
                         _mm512_mask_storeu_epi32(to.cast(), mask16(left), *r);
                     } else {
                         _mm512_mask_storeu_epi16(to.cast(), mask32(left), *r);

@@ -4,6 +4,8 @@ use super::{PANEL, Tile};
 use crate::element::Element;
 use crate::isa::multiversion;
 use crate::matrix::{Rows, RowsMut};
+#[cfg(target_arch = "x86_64")]
+use crate::rows::avx512_bf16;
 use crate::rows::math::{gelu, gelu_slope};
 
 /// Takes the tiles of a product, each once, from several threads.
@@ -118,6 +120,11 @@ impl<T: Element> Epilogue for Gelu<'_, T> {
     fn tile(&self, row: usize, rows: usize, col: usize, cols: usize, tile: &Tile) {
         let bias = bias_part(self.bias, col, cols);
         let after = self.after.part(row, rows, col, cols);
+        #[cfg(target_arch = "x86_64")]
+        if T::GROUP == 2 && avx512_bf16::available() {
+            let before = self.before.map(|before| before.part(row, rows, col, cols));
+            return gelu_bf16(tile, &bias[..cols], before, after);
+        }
         match self.before {
             Some(before) => {
                 let before = before.part(row, rows, col, cols);
@@ -125,6 +132,27 @@ impl<T: Element> Epilogue for Gelu<'_, T> {
                 gelu_of(tile, &bias, after);
             }
             None => gelu_of(tile, &bias, after),
+        }
+    }
+}
+
+/// [`Gelu`] on AVX-512-BF16.
+#[cfg(target_arch = "x86_64")]
+fn gelu_bf16<T: Element>(
+    tile: &Tile,
+    bias: &[f32],
+    before: Option<RowsMut<'_, T>>,
+    after: RowsMut<'_, T>,
+) {
+    for (row, sums) in (0..after.rows()).zip(tile.0.chunks_exact(PANEL)) {
+        let cols = after.cols();
+        // SAFETY: a tile's rows are this task's alone; the caller asked for the instruction set.
+        unsafe {
+            let before =
+                before.as_ref().and_then(|before| T::as_bf16_mut(before.row(row, 0, cols)));
+            if let Some(after) = T::as_bf16_mut(after.row(row, 0, cols)) {
+                avx512_bf16::gelu(&sums[..cols], bias, before, after);
+            }
         }
     }
 }
@@ -158,7 +186,26 @@ pub(crate) struct GeluBackward<'a, T> {
 impl<T: Element> Epilogue for GeluBackward<'_, T> {
     fn tile(&self, row: usize, rows: usize, col: usize, cols: usize, tile: &Tile) {
         let before = self.before.part(row, rows, col, cols);
-        gelu_backward(tile, before, self.out.part(row, rows, col, cols));
+        let out = self.out.part(row, rows, col, cols);
+        #[cfg(target_arch = "x86_64")]
+        if T::GROUP == 2 && avx512_bf16::available() {
+            return gelu_backward_bf16(tile, before, out);
+        }
+        gelu_backward(tile, before, out);
+    }
+}
+
+/// [`GeluBackward`] on AVX-512-BF16.
+#[cfg(target_arch = "x86_64")]
+fn gelu_backward_bf16<T: Element>(tile: &Tile, before: Rows<'_, T>, out: RowsMut<'_, T>) {
+    for (row, sums) in (0..out.rows()).zip(tile.0.chunks_exact(PANEL)) {
+        // SAFETY: a tile's rows are this task's alone; the caller asked for the instruction set.
+        unsafe {
+            let out = T::as_bf16_mut(out.row(row, 0, out.cols()));
+            if let (Some(before), Some(out)) = (T::as_bf16(before.row(row)), out) {
+                avx512_bf16::gelu_backward(&sums[..out.len()], before, out);
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Matrix products: `C = A B`, f32 or bf16 in, sums in f32, with an epilogue on each finished tile.
 //!
-//! `A` is read where it lies, row by row. `B` is packed panel by panel, 32 columns of it, by the task that then uses
-//! the panel for all rows of `A`, so that a packed panel stays in that core's second-level cache. A weight is thus
+//! `A` is read where it lies, row by row. `B` is packed in panels of 32 columns, one or two by the task that then uses them
+//! for all rows of `A`, so that packed panels stay in that core's second-level cache. A weight is thus
 //! converted and packed once for the forward and once for the backward pass of a step, straight from its f32 master
 //! copy: a packed copy of all weights would cost memory and save nothing. Each number of `C` is one sum over the
 //! inner dimension in a fixed order, whatever the number of threads.
@@ -100,57 +100,77 @@ pub(crate) fn product<T: Element>(a: &Left<'_, T>, b: &impl Panels<T>, epilogue:
     }
     let kernel = Kernel::<T>::current();
     let panels = b.cols().div_ceil(PANEL);
-    // Where there are few panels, rows are shared out too; each share packs the panel for itself.
-    let shares = (3 * threads()).div_ceil(panels).min(a.rows().div_ceil(4 * TILE_ROWS)).max(1);
+    // Two panels at a time read twice as much of each of B's rows at once, and a tile's rows of A twice.
+    let group = if panels >= 4 * threads() { 2 } else { 1 };
+    let groups = panels.div_ceil(group);
+    // Where there are few panels, rows are shared out too; each share packs its panels for itself.
+    let shares = (3 * threads()).div_ceil(groups).min(a.rows().div_ceil(4 * TILE_ROWS)).max(1);
     let unit = match a {
         Left::Rows(_) => kernel.rows(),
         Left::Panels { .. } => PANEL,
     };
     let rows = a.rows().div_ceil(shares).next_multiple_of(unit);
     let shares = a.rows().div_ceil(rows);
-    parallel(panels * shares, |task| {
-        let (panel, first) = (task / shares, task % shares * rows);
+    let words = panel_words::<T>(b.depth());
+    parallel(groups * shares, |task| {
+        let (first_panel, first) = (task / shares * group, task % shares * rows);
         let last = (first + rows).min(a.rows());
+        let count = (panels - first_panel).min(group);
         PACKED.with_borrow_mut(|packed| {
-            packed.resize(packed.len().max(panel_words::<T>(b.depth())), 0);
-            b.pack(panel, packed);
-            let col = panel * PANEL;
-            let cols = (b.cols() - col).min(PANEL);
-            one_panel(kernel, a, (first, last), packed, |row, rows, tile| {
-                epilogue.tile(row, rows, col, cols, tile);
+            packed.resize(packed.len().max(words * count), 0);
+            for i in 0..count {
+                b.pack(first_panel + i, &mut packed[i * words..(i + 1) * words]);
+            }
+            row_by_row(kernel, a, (first, last), (packed, count), |row, rows, i, tile| {
+                let col = (first_panel + i) * PANEL;
+                epilogue.tile(row, rows, col, (b.cols() - col).min(PANEL), tile);
             });
         });
     });
 }
 
-/// The product of some rows and one packed panel, tile by tile.
-fn one_panel<T: Element>(
+/// The product of some rows and some packed panels, tile by tile; `finish` gets a tile's row, rows and panel.
+fn row_by_row<T: Element>(
     kernel: Kernel<T>,
     a: &Left<'_, T>,
     (first, last): (usize, usize),
-    packed: &[u32],
-    mut finish: impl FnMut(usize, usize, &Tile),
+    (packed, panels): (&[u32], usize),
+    mut finish: impl FnMut(usize, usize, usize, &Tile),
 ) {
     let mut tile = Tile([0.0; TILE_ROWS * PANEL]);
     let _session = kernel.session();
+    let words = panel_words::<T>(a.depth());
     let mut row = first;
     while row < last {
         let rows = a.tile_rows(kernel, row, last);
-        for start in (0..a.depth().max(1)).step_by(DEPTH) {
-            let depth = (a.depth() - start).min(DEPTH);
-            let b = &packed[start / T::GROUP * PANEL..];
-            let out = TileOut { first: tile.0.as_mut_ptr(), stride: PANEL, len: tile.0.len() };
-            match a {
-                Left::Rows(a) => kernel.run(a.part(row, rows, start, depth), b, out, start > 0),
-                Left::Panels { words, .. } => {
-                    let panel = row / PANEL * panel_words::<T>(a.depth());
-                    let words = &words[panel + start / T::GROUP * PANEL..];
-                    kernel.run_packed(words, (row % PANEL, rows), depth, b, out, start > 0);
-                }
+        for i in 0..panels {
+            one_tile(kernel, a, (row, rows), &packed[i * words..(i + 1) * words], &mut tile);
+            finish(row, rows, i, &tile);
+        }
+        row += rows;
+    }
+}
+
+/// One tile, in runs of the inner dimension.
+fn one_tile<T: Element>(
+    kernel: Kernel<T>,
+    a: &Left<'_, T>,
+    (row, rows): (usize, usize),
+    packed: &[u32],
+    tile: &mut Tile,
+) {
+    for start in (0..a.depth().max(1)).step_by(DEPTH) {
+        let depth = (a.depth() - start).min(DEPTH);
+        let b = &packed[start / T::GROUP * PANEL..];
+        let out = TileOut { first: tile.0.as_mut_ptr(), stride: PANEL, len: tile.0.len() };
+        match a {
+            Left::Rows(a) => kernel.run(a.part(row, rows, start, depth), b, out, start > 0),
+            Left::Panels { words, .. } => {
+                let panel = row / PANEL * panel_words::<T>(a.depth());
+                let words = &words[panel + start / T::GROUP * PANEL..];
+                kernel.run_packed(words, (row % PANEL, rows), depth, b, out, start > 0);
             }
         }
-        finish(row, rows, &tile);
-        row += rows;
     }
 }
 

@@ -1,6 +1,8 @@
 //! Kernels that go row by row: norms, softmax, conversions, the optimiser.
 
 pub(crate) mod adamw;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512_bf16;
 pub(crate) mod convert;
 pub(crate) mod math;
 pub(crate) mod norm;

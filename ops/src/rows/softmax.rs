@@ -5,10 +5,25 @@ use super::{LANES, lane_sum};
 use crate::element::Element;
 use crate::isa::multiversion;
 
+/// `weights = e^(scale * scores - largest)` of one row; the result is (1 / their sum, the log of the sum of
+/// `e^(scale * scores)`). The scores are used up.
+pub(crate) fn softmax_row<T: Element>(
+    scores: &mut [f32],
+    scale: f32,
+    weights: &mut [T],
+) -> (f32, f32) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(weights) = T::as_bf16_mut(weights)
+        && super::avx512_bf16::available()
+    {
+        // SAFETY: the processor has what is needed, as just asked.
+        return unsafe { super::avx512_bf16::softmax_row(scores, scale, weights) };
+    }
+    compiled_softmax_row(scores, scale, weights)
+}
+
 multiversion! {
-    /// `weights = e^(scale * scores - largest)` of one row; the result is (1 / their sum, the log of the sum of
-    /// `e^(scale * scores)`).
-    pub(crate) fn softmax_row<T: Element>(scores: &mut [f32], scale: f32, weights: &mut [T]) -> (f32, f32)
+    fn compiled_softmax_row<T: Element>(scores: &mut [f32], scale: f32, weights: &mut [T]) -> (f32, f32)
         = softmax_row_body;
 }
 
@@ -40,10 +55,41 @@ fn softmax_row_body<const FMA: bool, T: Element>(
     (1.0 / sum, largest + sum.ln())
 }
 
+/// One key's row of the backward pass, over all queries: from scores and the weights' gradients to weights and the
+/// scores' gradients, `weight * (gradient - delta) * scale`.
+pub(crate) fn softmax_backward_row<T: Element>(
+    scores: &[f32],
+    gradients: &[f32],
+    log_sums: &[f32],
+    deltas: &[f32],
+    scale: f32,
+    weights: &mut [T],
+    score_gradients: &mut [T],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if super::avx512_bf16::available()
+        && let Some(weights) = T::as_bf16_mut(weights)
+        && let Some(score_gradients) = T::as_bf16_mut(score_gradients)
+    {
+        // SAFETY: the processor has what is needed, as just asked.
+        unsafe {
+            super::avx512_bf16::softmax_backward_row(
+                scores,
+                gradients,
+                log_sums,
+                deltas,
+                scale,
+                weights,
+                score_gradients,
+            );
+        }
+        return;
+    }
+    compiled_backward_row(scores, gradients, log_sums, deltas, scale, weights, score_gradients);
+}
+
 multiversion! {
-    /// One key's row of the backward pass, over all queries: from scores and the weights' gradients to weights and
-    /// the scores' gradients, `weight * (gradient - delta) * scale`.
-    pub(crate) fn softmax_backward_row<T: Element>(
+    fn compiled_backward_row<T: Element>(
         scores: &[f32], gradients: &[f32], log_sums: &[f32], deltas: &[f32], scale: f32,
         weights: &mut [T], score_gradients: &mut [T]
     ) = softmax_backward_row_body;
