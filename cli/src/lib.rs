@@ -5,6 +5,7 @@
 mod allocator;
 mod batching;
 mod choice;
+mod environment;
 mod exit;
 mod flags;
 mod image_size;
@@ -15,7 +16,7 @@ mod recipes;
 mod settings;
 mod signals;
 mod terminal;
-mod threads;
+
 mod version;
 
 pub use allocator::keep_freed_memory;

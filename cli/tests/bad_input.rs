@@ -18,7 +18,7 @@ fn is_empty(folder: &Path) -> bool {
 #[test]
 fn arguments_alone_show_the_mistake() {
     let folder = empty();
-    let cases: [(&[&str], &[&str]); 38] = [
+    let cases: [(&[&str], &[&str]); 39] = [
         (&["--patch-size", "7"], &["patch size 7", "does not divide", "32x32"]),
         (&["--mask-ratio", "0"], &["mask ratio 0", "above 0"]),
         (&["--mask-ratio", "1"], &["mask ratio 1"]),

@@ -155,6 +155,23 @@ mod tests {
     }
 
     #[test]
+    fn fused_blocks_come_near_what_was_measured() {
+        // Batch of 4, two cores: bf16 and single precision.
+        for (bytes, measured) in [(2.0, 2.32e9), (4.0, 2.88e9)] {
+            let model = ActivationModel::fused(bytes, false);
+            let ratio = long().memory_estimate(4, &model).unwrap().total_bytes / measured;
+            assert!((0.9..1.1).contains(&ratio), "{bytes} bytes: {ratio}");
+        }
+        // L = 3136, batch of 1, computed again in the backward pass.
+        let longest = ModelShape { grid: (56, 56), kept: 784, ..long() };
+        for (bytes, measured) in [(2.0, 1.97e9), (4.0, 1.99e9)] {
+            let model = ActivationModel::fused(bytes, true);
+            let ratio = longest.memory_estimate(1, &model).unwrap().total_bytes / measured;
+            assert!((0.9..1.1).contains(&ratio), "{bytes} bytes, computed again: {ratio}");
+        }
+    }
+
+    #[test]
     fn each_term_is_the_one_documented() {
         let nothing = ActivationModel {
             bytes_per_value: 2.0,

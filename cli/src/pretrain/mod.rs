@@ -17,11 +17,11 @@ use std::path::PathBuf;
 use longmae_ops::Isa;
 use toml::Table;
 
+use crate::environment;
 use crate::exit::usage;
 use crate::flags::Flags;
 use crate::recipe;
 use crate::settings::Settings;
-use crate::threads;
 use folder::Start;
 use session::Session;
 
@@ -105,6 +105,6 @@ pub fn run(args: Args, program: &str) -> anyhow::Result<()> {
     if settings.data.is_none() {
         return Err(usage(format!("recipe {name} needs --data (a folder of images)")));
     }
-    threads::limit(settings.threads)?;
+    environment::settle(settings.threads, settings.compute.grad_checkpoint)?;
     Session::prepare(&settings)?.run(start, program)
 }
