@@ -19,6 +19,16 @@ docs:
 test:
     cargo test --workspace --locked
 
+# The programs on an x86-64-v2 processor, by emulation (needs Debian's `qemu-user`).
+emulated:
+    cargo build --locked --bin mae-pretrain
+    cd "$(mktemp -d)" && RAYON_NUM_THREADS=2 qemu-x86_64 -cpu Nehalem \
+        {{justfile_directory()}}/target/debug/mae-pretrain --max-steps 2 --workers 1
+
+# The light crates check for AArch64 (needs `rustup target add aarch64-unknown-linux-gnu`).
+aarch64:
+    cargo check --locked --target aarch64-unknown-linux-gnu -p longmae-mae -p longmae-train -p longmae-data
+
 # Every crate packs, and builds from what was packed.
 package:
     cargo package --workspace --locked --allow-dirty

@@ -1,7 +1,7 @@
 //! Each kernel against its reference in plain candle, forward and backward, at ViT-B's sizes.
 //!
 //! Items of products (linear, attention, block) are floating-point operations: `Gitem/s` reads as GFLOP/s; what the
-//! kernels compute a second time in the backward pass is not counted. Elsewhere items are numbers. Kernels that stay
+//! kernels compute a second time in the backward pass is not counted. `a_limit_of_products` is what the hardware can do. Elsewhere items are numbers. Kernels that stay
 //! in f32 whatever the precision, and the reference, are timed in f32 alone.
 //!
 //! `RAYON_NUM_THREADS` sets the number of threads.
@@ -13,7 +13,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use longmae_ops::{
     AdamWStep, AdamWTensor, Compute, Kernels, Params, Precision, adamw, attention, backward, gelu,
-    layer_norm, linear, pixel_loss, restore_tokens,
+    inner_loop, layer_norm, linear, pixel_loss, restore_tokens,
 };
 use longmae_vit::{Block, TowerConfig};
 
@@ -72,6 +72,14 @@ fn random(shape: &[usize]) -> Tensor {
 
 fn var(shape: &[usize]) -> Var {
     Var::from_tensor(&random(shape)).unwrap()
+}
+
+/// The hardware's limit: the products' innermost loop alone, on operands in the first-level cache.
+#[divan::bench(args = [Precision::Fp32, Precision::Bf16])]
+fn a_limit_of_products(bencher: Bencher<'_, '_>, precision: Precision) {
+    const REPEATS: usize = 2000;
+    let operations = inner_loop(precision, 1) * REPEATS as u64;
+    bencher.counter(ItemsCount::new(operations)).bench(|| inner_loop(precision, REPEATS));
 }
 
 /// A loss with a given gradient: of what follows the operation nothing is timed.

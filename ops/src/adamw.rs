@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor, Var, bail};
 
 use crate::matrix::SharedMut;
 use crate::numbers::{Numbers, change};
-use crate::parallel::parallel_pieces;
+use crate::parallel::{in_pool, parallel_pieces};
 use crate::rows::adamw::{Factors, squares, update};
 
 /// Numbers that a task updates: small enough that values, moments and gradient stay in the second-level cache.
@@ -49,7 +49,7 @@ pub struct AdamWTensor<'a> {
 /// anything is changed.
 pub fn adamw(tensors: &[AdamWTensor<'_>], step: &AdamWStep) -> Result<()> {
     tensors.iter().try_for_each(check_sizes)?;
-    tensors.iter().try_for_each(|tensor| one_tensor(tensor, step))
+    in_pool(|| tensors.iter().try_for_each(|tensor| one_tensor(tensor, step)))
 }
 
 fn check_sizes(tensor: &AdamWTensor<'_>) -> Result<()> {
@@ -112,22 +112,24 @@ fn all_pieces(
 /// # Errors
 /// When a gradient is not f32 on the CPU.
 pub fn gradient_norm<'a>(gradients: impl IntoIterator<Item = &'a Tensor>) -> Result<f64> {
-    let mut total = 0.0;
-    for gradient in gradients {
-        let gradient = gradient.contiguous()?;
-        let values = Numbers::of(&gradient)?;
-        let values: &[f32] = &values;
-        let mut sums = vec![0.0_f32; values.len().div_ceil(PIECE)];
-        let shared = SharedMut::new(&mut sums);
-        parallel_pieces(values.len(), PIECE, |start, end| {
-            let piece = start / PIECE;
-            // SAFETY: each task has its own sum.
-            let sum = unsafe { shared.part(piece, piece + 1) };
-            sum[0] = squares(&values[start..end]);
-        });
-        total += sums.iter().map(|sum| f64::from(*sum)).sum::<f64>();
-    }
+    let gradients: Vec<&Tensor> = gradients.into_iter().collect();
+    let total = in_pool(|| gradients.into_iter().map(sum_of_squares).sum::<Result<f64>>())?;
     Ok(total.sqrt())
+}
+
+fn sum_of_squares(gradient: &Tensor) -> Result<f64> {
+    let gradient = gradient.contiguous()?;
+    let values = Numbers::of(&gradient)?;
+    let values: &[f32] = &values;
+    let mut sums = vec![0.0_f32; values.len().div_ceil(PIECE)];
+    let shared = SharedMut::new(&mut sums);
+    parallel_pieces(values.len(), PIECE, |start, end| {
+        let piece = start / PIECE;
+        // SAFETY: each task has its own sum.
+        let sum = unsafe { shared.part(piece, piece + 1) };
+        sum[0] = squares(&values[start..end]);
+    });
+    Ok(sums.iter().map(|sum| f64::from(*sum)).sum())
 }
 
 /// `sum += x`, where `sum` lies.

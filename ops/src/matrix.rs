@@ -54,6 +54,25 @@ impl<'a, T: Element> Rows<'a, T> {
     pub fn as_ptr(&self) -> *const T {
         self.data.as_ptr()
     }
+
+    /// Asks the memory for all of it.
+    pub fn prefetch(&self) {
+        prefetch(self.data.as_ptr(), self.rows, self.cols, self.stride);
+    }
+}
+
+/// Asks the memory for a matrix; nothing where there is no instruction for it.
+fn prefetch<T>(first: *const T, rows: usize, cols: usize, stride: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for row in 0..rows {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        for col in (0..cols).step_by(64 / size_of::<T>()) {
+            // SAFETY: a prefetch may name any address, and every x86-64 processor has it.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(row * stride + col).cast()) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (first, rows, cols, stride);
 }
 
 /// A row-major matrix that several tasks write, each its own part.
@@ -99,6 +118,11 @@ impl<'a, T: Element> RowsMut<'a, T> {
         // SAFETY: the part lies inside the matrix, as just checked.
         let data = unsafe { self.data.add(first) };
         Self { data, rows, cols, ..*self }
+    }
+
+    /// Asks the memory for all of it.
+    pub fn prefetch(&self) {
+        prefetch(self.data.cast_const(), self.rows, self.cols, self.stride);
     }
 
     /// `cols` numbers of a row from column `col` on.

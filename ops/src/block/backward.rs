@@ -1,20 +1,21 @@
 use candle_core::{Result, Tensor};
 
 use super::activation::Activation;
-use super::forward::{Block, Saved, branch};
+use super::forward::{Block, Saved, SavedAttention, SavedMlp};
 use super::weights::{Affine, QkvBias};
 use crate::attention::{self, Attend, Given};
 use crate::backward::Collector;
 use crate::buffer::unset;
 use crate::element::Element;
-use crate::gemm::{GeluBackward, RowScale, Store, Straight, gemm};
+use crate::gemm::{Epilogue, GeluBackward, RowScale, Store, Straight, gemm};
 use crate::matrix::{Rows, RowsMut};
 use crate::numbers::Numbers;
 use crate::product::weight_gradient;
 use crate::rows::convert::{column_sums, convert};
 use crate::rows::norm::{self, Moments};
 
-/// The gradient of the block's input; its weights' gradients are collected.
+/// The gradient of the block's input; its weights' gradients go to the collector. What was saved is freed as soon as it
+/// has been used.
 pub(super) fn backward<T: Attend>(
     x: &[f32],
     gradient: &[f32],
@@ -22,119 +23,140 @@ pub(super) fn backward<T: Attend>(
     saved: Saved<T>,
     collector: &Collector,
 ) -> Result<Vec<f32>> {
-    let Block { heads, weights, scales } = block;
-    let (heads, scales) = (*heads, scales.as_ref());
-    let (rows, dim, hidden) = (heads.rows(), heads.dim(), weights.hidden());
-    let shape = Shape { rows, dim, collector };
-    let Saved { moments1, normed1, qkv, log_sums, mixed, middle, moments2, normed2, before, after } =
-        saved;
-
-    // The MLP.
-    let gradient = Rows::dense(gradient, rows, dim);
-    let out = operand::<T>(gradient, branch(scales, 1, heads.tokens));
-    linear_gradients(collector, &weights.fc2, out.rows(), after.rows());
-    drop(after);
-    let mut inner = Activation::<T>::unset(rows, hidden);
-    let weight = Numbers::of(&weights.fc2.weight)?;
-    let epilogue = GeluBackward { before: before.rows(), out: inner.rows_mut() };
-    gemm(out.rows(), &Straight(Rows::dense(&weight, dim, hidden)), &epilogue);
-    drop((out, before));
-    linear_gradients(collector, &weights.fc1, inner.rows(), normed2.rows());
-    drop(normed2);
-    let normed = through(&weights.fc1.weight, inner.rows(), dim)?;
-    drop(inner);
-    let stream = shape.norm_backward(&weights.norm2, &middle, &moments2, &normed, gradient)?;
-    drop((normed, middle));
-
-    // Attention.
-    let out = operand::<T>(Rows::dense(&stream, rows, dim), branch(scales, 0, heads.tokens));
-    linear_gradients(collector, &weights.proj, out.rows(), mixed.rows());
-    let mut inner = Activation::<T>::unset(rows, dim);
-    let weight = Numbers::of(&weights.proj.weight)?;
-    let store = Store { out: inner.rows_mut(), bias: None };
-    gemm(out.rows(), &Straight(Rows::dense(&weight, dim, dim)), &store);
-    drop(out);
-    let mut qkv_gradient = Activation::<T>::unset(rows, 3 * dim);
-    let given =
-        Given { qkv: qkv.rows(), out: mixed.rows(), log_sums: &log_sums, gradient: inner.rows() };
-    attention::backward(&given, heads, qkv_gradient.rows_mut());
-    drop((inner, mixed, qkv));
-    weight_gradient(collector, &weights.qkv, qkv_gradient.rows(), normed1.rows());
-    drop(normed1);
-    collect_qkv_bias(collector, &weights.qkv_bias, &column_sums(qkv_gradient.rows()), dim);
-    let normed = through(&weights.qkv, qkv_gradient.rows(), dim)?;
-    drop(qkv_gradient);
-    shape.norm_backward(&weights.norm1, x, &moments1, &normed, Rows::dense(&stream, rows, dim))
+    let Saved { attention, middle, mlp } = saved;
+    let pass = Pass { block, collector };
+    let stream = pass.mlp(&middle, gradient, mlp)?;
+    drop(middle);
+    pass.attention(x, &stream, attention)
 }
 
-/// A gradient of the residual stream as the operand of products.
-fn operand<T: Element>(gradient: Rows<'_, f32>, scale: Option<RowScale<'_>>) -> Activation<T> {
-    let mut out = Activation::unset(gradient.rows(), gradient.cols());
-    convert(gradient, scale, out.rows_mut());
-    out
-}
-
-/// Collects the gradients of a linear layer's weight and bias.
-fn linear_gradients<T: Element>(
-    collector: &Collector,
-    layer: &Affine,
-    gradient: Rows<'_, T>,
-    input: Rows<'_, T>,
-) {
-    weight_gradient(collector, &layer.weight, gradient, input);
-    if layer.bias.is_variable() {
-        collector.add_vector(&layer.bias, &column_sums(gradient));
-    }
-}
-
-/// The gradient of a linear layer's input, `dy W`, in f32.
-fn through<T: Element>(weight: &Tensor, gradient: Rows<'_, T>, inputs: usize) -> Result<Vec<f32>> {
-    let mut out = unset::<f32>(gradient.rows() * inputs);
-    let store = Store { out: RowsMut::dense(&mut out, gradient.rows(), inputs), bias: None };
-    let weight = Numbers::of(weight)?;
-    gemm(gradient, &Straight(Rows::dense(&weight, gradient.cols(), inputs)), &store);
-    Ok(out)
-}
-
-fn collect_qkv_bias(collector: &Collector, bias: &QkvBias, sums: &[f32], dim: usize) {
-    match bias {
-        QkvBias::Full(bias) => collector.add_vector(bias, sums),
-        QkvBias::NoKey { query, value } => {
-            collector.add_vector(query, &sums[..dim]);
-            collector.add_vector(value, &sums[2 * dim..]);
-        }
-    }
-}
-
-/// Rows and width of the residual stream.
-struct Shape<'a> {
-    rows: usize,
-    dim: usize,
+/// A backward pass through a block.
+struct Pass<'a> {
+    block: &'a Block,
     collector: &'a Collector,
 }
 
-impl Shape<'_> {
+impl Pass<'_> {
+    /// Through the MLP's branch, whose input was `x`.
+    fn mlp<T: Element>(&self, x: &[f32], gradient: &[f32], saved: SavedMlp<T>) -> Result<Vec<f32>> {
+        let SavedMlp { moments, normed, before, after } = saved;
+        let weights = &self.block.weights;
+        let out = self.operand::<T>(gradient, self.block.scale(1));
+        self.linear(&weights.fc2, out.rows(), after.rows());
+        drop(after);
+        let mut inner = Activation::<T>::unset(out.rows().rows(), weights.hidden());
+        let epilogue = GeluBackward { before: before.rows(), out: inner.rows_mut() };
+        through(&weights.fc2.weight, out.rows(), &epilogue)?;
+        drop((out, before));
+        self.linear(&weights.fc1, inner.rows(), normed.rows());
+        drop(normed);
+        let slope = self.stream(&weights.fc1.weight, inner.rows())?;
+        drop(inner);
+        self.norm(&weights.norm2, x, &moments, &slope, gradient)
+    }
+
+    /// Through attention's branch, whose input was `x`.
+    fn attention<T: Attend>(
+        &self,
+        x: &[f32],
+        gradient: &[f32],
+        saved: SavedAttention<T>,
+    ) -> Result<Vec<f32>> {
+        let SavedAttention { moments, normed, qkv, log_sums, mixed } = saved;
+        let Block { heads, weights, .. } = self.block;
+        let (rows, dim) = (heads.rows(), heads.dim());
+        let out = self.operand::<T>(gradient, self.block.scale(0));
+        self.linear(&weights.proj, out.rows(), mixed.rows());
+        let mut inner = Activation::<T>::unset(rows, dim);
+        let store = Store { out: inner.rows_mut(), bias: None };
+        through(&weights.proj.weight, out.rows(), &store)?;
+        drop(out);
+        let mut slopes = Activation::<T>::unset(rows, 3 * dim);
+        let given = Given {
+            qkv: qkv.rows(),
+            out: mixed.rows(),
+            log_sums: &log_sums,
+            gradient: inner.rows(),
+        };
+        attention::backward(&given, *heads, slopes.rows_mut());
+        drop((inner, mixed, qkv));
+        weight_gradient(self.collector, &weights.qkv, slopes.rows(), normed.rows());
+        drop(normed);
+        self.qkv_bias(&weights.qkv_bias, &column_sums(slopes.rows()));
+        let slope = self.stream(&weights.qkv, slopes.rows())?;
+        drop(slopes);
+        self.norm(&weights.norm1, x, &moments, &slope, gradient)
+    }
+
+    /// A gradient of the residual stream as the operand of products.
+    fn operand<T: Element>(&self, gradient: &[f32], scale: Option<RowScale<'_>>) -> Activation<T> {
+        let (rows, dim) = (self.block.heads.rows(), self.block.heads.dim());
+        let mut out = Activation::unset(rows, dim);
+        convert(Rows::dense(gradient, rows, dim), scale, out.rows_mut());
+        out
+    }
+
+    /// Collects the gradients of a linear layer's weight and bias.
+    fn linear<T: Element>(&self, layer: &Affine, gradient: Rows<'_, T>, input: Rows<'_, T>) {
+        weight_gradient(self.collector, &layer.weight, gradient, input);
+        if layer.bias.is_variable() {
+            self.collector.add_vector(&layer.bias, &column_sums(gradient));
+        }
+    }
+
+    fn qkv_bias(&self, bias: &QkvBias, sums: &[f32]) {
+        let dim = self.block.heads.dim();
+        match bias {
+            QkvBias::Full(bias) => self.collector.add_vector(bias, sums),
+            QkvBias::NoKey { query, value } => {
+                self.collector.add_vector(query, &sums[..dim]);
+                self.collector.add_vector(value, &sums[2 * dim..]);
+            }
+        }
+    }
+
+    /// The gradient of a layer's input, as wide as the residual stream, in f32.
+    fn stream<T: Element>(&self, weight: &Tensor, gradient: Rows<'_, T>) -> Result<Vec<f32>> {
+        let (rows, dim) = (self.block.heads.rows(), self.block.heads.dim());
+        let mut out = unset::<f32>(rows * dim);
+        let store = Store { out: RowsMut::dense(&mut out, rows, dim), bias: None };
+        through(weight, gradient, &store)?;
+        Ok(out)
+    }
+
     /// The gradient of a norm's input plus that of the branch around it; the norm's own are collected.
-    fn norm_backward(
+    fn norm(
         &self,
         norm: &Affine,
         x: &[f32],
         moments: &[Moments],
         gradient: &[f32],
-        around: Rows<'_, f32>,
+        around: &[f32],
     ) -> Result<Vec<f32>> {
-        let Self { rows, dim, collector } = *self;
+        let (rows, dim) = (self.block.heads.rows(), self.block.heads.dim());
         let mut out = unset::<f32>(rows * dim);
         let sums = norm::backward(
             Rows::dense(x, rows, dim),
             moments,
             &Numbers::of(&norm.weight)?,
             Rows::dense(gradient, rows, dim),
-            Some(around),
+            Some(Rows::dense(around, rows, dim)),
             RowsMut::dense(&mut out, rows, dim),
         );
-        collector.add_vector(&norm.weight, &sums.weight);
-        collector.add_vector(&norm.bias, &sums.bias);
+        self.collector.add_vector(&norm.weight, &sums.weight);
+        self.collector.add_vector(&norm.bias, &sums.bias);
         Ok(out)
     }
+}
+
+/// The gradient of a linear layer's input, `dy W`.
+fn through<T: Element>(
+    weight: &Tensor,
+    gradient: Rows<'_, T>,
+    epilogue: &impl Epilogue,
+) -> Result<()> {
+    let (outputs, inputs) = weight.dims2()?;
+    let weight = Numbers::of(weight)?;
+    gemm(gradient, &Straight(Rows::dense(&weight, outputs, inputs)), epilogue);
+    Ok(())
 }

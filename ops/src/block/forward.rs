@@ -1,32 +1,14 @@
 use candle_core::Result;
 
 use super::activation::Activation;
-use super::weights::{BlockWeights, QkvBias};
+use super::weights::{Affine, BlockWeights, QkvBias};
 use crate::attention::{self, Attend, Heads};
 use crate::buffer::unset;
+use crate::element::Element;
 use crate::gemm::{Gelu, Residual, RowScale, Store, Transposed, gemm};
 use crate::matrix::{Rows, RowsMut};
 use crate::numbers::Numbers;
 use crate::rows::norm::{self, Moments};
-
-/// What the backward pass needs of the forward pass, beside the block's input.
-pub(super) struct Saved<T> {
-    /// Moments of the first norm's rows, and what it gave.
-    pub moments1: Vec<Moments>,
-    pub normed1: Activation<T>,
-    pub qkv: Activation<T>,
-    /// Log-sum-exp of the scores' rows.
-    pub log_sums: Vec<f32>,
-    /// What attention gave, before the projection.
-    pub mixed: Activation<T>,
-    /// The residual stream between attention and MLP.
-    pub middle: Vec<f32>,
-    pub moments2: Vec<Moments>,
-    pub normed2: Activation<T>,
-    /// The MLP's hidden layer before and after GELU.
-    pub before: Activation<T>,
-    pub after: Activation<T>,
-}
 
 /// Scales of the two residual branches, one for each sample (drop path).
 pub(super) type Scales = [Vec<f32>; 2];
@@ -38,13 +20,39 @@ pub(super) struct Block {
     pub scales: Option<Scales>,
 }
 
-/// A branch's scales for rows of `tokens` a sample.
-pub(super) fn branch(
-    scales: Option<&Scales>,
-    branch: usize,
-    tokens: usize,
-) -> Option<RowScale<'_>> {
-    scales.map(|scales| RowScale { scales: &scales[branch], rows: tokens })
+impl Block {
+    /// A branch's scales by row.
+    pub fn scale(&self, branch: usize) -> Option<RowScale<'_>> {
+        let rows = self.heads.tokens;
+        self.scales.as_ref().map(|scales| RowScale { scales: &scales[branch], rows })
+    }
+}
+
+/// What the backward pass needs of the forward pass, beside the block's input.
+pub(super) struct Saved<T> {
+    pub attention: SavedAttention<T>,
+    /// The residual stream between attention and MLP.
+    pub middle: Vec<f32>,
+    pub mlp: SavedMlp<T>,
+}
+
+pub(super) struct SavedAttention<T> {
+    /// Moments of the norm's rows, and what it gave.
+    pub moments: Vec<Moments>,
+    pub normed: Activation<T>,
+    pub qkv: Activation<T>,
+    /// Log-sum-exp of the scores' rows.
+    pub log_sums: Vec<f32>,
+    /// What attention gave, before the projection.
+    pub mixed: Activation<T>,
+}
+
+pub(super) struct SavedMlp<T> {
+    pub moments: Vec<Moments>,
+    pub normed: Activation<T>,
+    /// The hidden layer before and after GELU.
+    pub before: Activation<T>,
+    pub after: Activation<T>,
 }
 
 /// The block's output, and what a backward pass needs if `keep`.
@@ -53,51 +61,52 @@ pub(super) fn forward<T: Attend>(
     block: &Block,
     keep: bool,
 ) -> Result<(Vec<f32>, Option<Saved<T>>)> {
-    let Block { heads, weights, scales } = block;
-    let (heads, scales) = (*heads, scales.as_ref());
-    let (rows, dim, hidden) = (heads.rows(), heads.dim(), weights.hidden());
-    let stream = Rows::dense(x, rows, dim);
-    let eps = weights.eps as f32;
+    let (middle, attention) = attention_branch::<T>(x, block, keep)?;
+    let (out, mlp) = mlp_branch::<T>(&middle, block, keep)?;
+    let saved = attention.zip(mlp).map(|(attention, mlp)| Saved { attention, middle, mlp });
+    Ok((out, saved))
+}
 
-    let mut normed1 = Activation::<T>::unset(rows, dim);
-    let norm = (&weights.norm1.weight, &weights.norm1.bias);
-    let moments1 = norm::forward(
-        stream,
-        &Numbers::of(norm.0)?,
-        &Numbers::of(norm.1)?,
-        eps,
-        normed1.rows_mut(),
-    );
+/// `x + proj(attention(qkv(norm1(x))))`.
+fn attention_branch<T: Attend>(
+    x: &[f32],
+    block: &Block,
+    keep: bool,
+) -> Result<(Vec<f32>, Option<SavedAttention<T>>)> {
+    let Block { heads, weights, .. } = block;
+    let (rows, dim) = (heads.rows(), heads.dim());
+    let (normed, moments) =
+        normalised::<T>(Rows::dense(x, rows, dim), &weights.norm1, weights.eps)?;
     let mut qkv = Activation::<T>::unset(rows, 3 * dim);
     let weight = Numbers::of(&weights.qkv)?;
     let bias = qkv_bias(&weights.qkv_bias, dim)?;
     let store = Store { out: qkv.rows_mut(), bias: Some(&bias) };
-    gemm(normed1.rows(), &Transposed(Rows::dense(&weight, 3 * dim, dim)), &store);
-    let normed1 = keep.then_some(normed1);
+    gemm(normed.rows(), &Transposed(Rows::dense(&weight, 3 * dim, dim)), &store);
+    let normed = keep.then_some(normed);
     let mut mixed = Activation::<T>::unset(rows, dim);
-    let log_sums = attention::forward(qkv.rows(), heads, mixed.rows_mut());
+    let log_sums = attention::forward(qkv.rows(), *heads, mixed.rows_mut());
     let qkv = keep.then_some(qkv);
-    let mut middle = unset::<f32>(rows * dim);
-    let (weight, bias) = (Numbers::of(&weights.proj.weight)?, Numbers::of(&weights.proj.bias)?);
-    let residual = Residual {
-        out: RowsMut::dense(&mut middle, rows, dim),
-        bias: Some(&bias),
-        residual: stream,
-        scale: branch(scales, 0, heads.tokens),
-    };
-    gemm(mixed.rows(), &Transposed(Rows::dense(&weight, dim, dim)), &residual);
-    let mixed = keep.then_some(mixed);
+    let out = residual(x, &mixed, &weights.proj, block.scale(0))?;
+    let saved = normed.zip(qkv).map(|(normed, qkv)| SavedAttention {
+        moments,
+        normed,
+        qkv,
+        log_sums,
+        mixed,
+    });
+    Ok((out, saved))
+}
 
-    let stream = Rows::dense(&middle, rows, dim);
-    let mut normed2 = Activation::<T>::unset(rows, dim);
-    let norm = (&weights.norm2.weight, &weights.norm2.bias);
-    let moments2 = norm::forward(
-        stream,
-        &Numbers::of(norm.0)?,
-        &Numbers::of(norm.1)?,
-        eps,
-        normed2.rows_mut(),
-    );
+/// `x + fc2(gelu(fc1(norm2(x))))`.
+fn mlp_branch<T: Element>(
+    x: &[f32],
+    block: &Block,
+    keep: bool,
+) -> Result<(Vec<f32>, Option<SavedMlp<T>>)> {
+    let Block { heads, weights, .. } = block;
+    let (rows, dim, hidden) = (heads.rows(), heads.dim(), weights.hidden());
+    let (normed, moments) =
+        normalised::<T>(Rows::dense(x, rows, dim), &weights.norm2, weights.eps)?;
     let mut before = keep.then(|| Activation::<T>::unset(rows, hidden));
     let mut after = Activation::<T>::unset(rows, hidden);
     let (weight, bias) = (Numbers::of(&weights.fc1.weight)?, Numbers::of(&weights.fc1.bias)?);
@@ -106,34 +115,45 @@ pub(super) fn forward<T: Attend>(
         after: after.rows_mut(),
         bias: Some(&bias),
     };
-    gemm(normed2.rows(), &Transposed(Rows::dense(&weight, hidden, dim)), &gelu);
-    let normed2 = keep.then_some(normed2);
-    let mut out = unset::<f32>(rows * dim);
-    let (weight, bias) = (Numbers::of(&weights.fc2.weight)?, Numbers::of(&weights.fc2.bias)?);
-    let residual = Residual {
-        out: RowsMut::dense(&mut out, rows, dim),
-        bias: Some(&bias),
-        residual: stream,
-        scale: branch(scales, 1, heads.tokens),
-    };
-    gemm(after.rows(), &Transposed(Rows::dense(&weight, dim, hidden)), &residual);
-
-    let saved = match (normed1, qkv, mixed, normed2, before) {
-        (Some(normed1), Some(qkv), Some(mixed), Some(normed2), Some(before)) => Some(Saved {
-            moments1,
-            normed1,
-            qkv,
-            log_sums,
-            mixed,
-            middle,
-            moments2,
-            normed2,
-            before,
-            after,
-        }),
-        _ => None,
-    };
+    gemm(normed.rows(), &Transposed(Rows::dense(&weight, hidden, dim)), &gelu);
+    let normed = keep.then_some(normed);
+    let out = residual(x, &after, &weights.fc2, block.scale(1))?;
+    let saved =
+        normed.zip(before).map(|(normed, before)| SavedMlp { moments, normed, before, after });
     Ok((out, saved))
+}
+
+/// A norm of the residual stream, in the precision of the products.
+fn normalised<T: Element>(
+    x: Rows<'_, f32>,
+    norm: &Affine,
+    eps: f64,
+) -> Result<(Activation<T>, Vec<Moments>)> {
+    let mut out = Activation::unset(x.rows(), x.cols());
+    let (weight, bias) = (Numbers::of(&norm.weight)?, Numbers::of(&norm.bias)?);
+    let moments = norm::forward(x, &weight, &bias, eps as f32, out.rows_mut());
+    Ok((out, moments))
+}
+
+/// `x + scale layer(inner)`.
+fn residual<T: Element>(
+    x: &[f32],
+    inner: &Activation<T>,
+    layer: &Affine,
+    scale: Option<RowScale<'_>>,
+) -> Result<Vec<f32>> {
+    let inner = inner.rows();
+    let (outputs, inputs) = layer.weight.dims2()?;
+    let mut out = unset::<f32>(inner.rows() * outputs);
+    let (weight, bias) = (Numbers::of(&layer.weight)?, Numbers::of(&layer.bias)?);
+    let residual = Residual {
+        out: RowsMut::dense(&mut out, inner.rows(), outputs),
+        bias: Some(&bias),
+        residual: Rows::dense(x, inner.rows(), outputs),
+        scale,
+    };
+    gemm(inner, &Transposed(Rows::dense(&weight, outputs, inputs)), &residual);
+    Ok(out)
 }
 
 /// The bias of queries, keys and values in one piece.

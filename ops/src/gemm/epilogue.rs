@@ -12,6 +12,10 @@ use crate::rows::math::{gelu, gelu_slope};
 pub(crate) trait Epilogue: Sync {
     /// The tile's first `rows` x `cols` numbers are those of the product from (`row`, `col`) on.
     fn tile(&self, row: usize, rows: usize, col: usize, cols: usize, tile: &Tile);
+
+    /// Asks the memory for what [`Epilogue::tile`] will touch, before the tile is computed: the next row of these
+    /// matrices is kilobytes away, which the processor does not foresee.
+    fn prefetch(&self, row: usize, rows: usize, col: usize, cols: usize);
 }
 
 /// A bias's part for a panel; zeros if there is none.
@@ -33,6 +37,10 @@ impl<T: Element> Epilogue for Store<'_, T> {
     fn tile(&self, row: usize, rows: usize, col: usize, cols: usize, tile: &Tile) {
         let bias = bias_part(self.bias, col, cols);
         store(tile, &bias, self.out.part(row, rows, col, cols));
+    }
+
+    fn prefetch(&self, row: usize, rows: usize, col: usize, cols: usize) {
+        self.out.part(row, rows, col, cols).prefetch();
     }
 }
 
@@ -81,6 +89,11 @@ impl Epilogue for Residual<'_> {
         }
         let residual = self.residual.part(row, rows, col, cols);
         add_residual(tile, &bias, &scales, residual, self.out.part(row, rows, col, cols));
+    }
+
+    fn prefetch(&self, row: usize, rows: usize, col: usize, cols: usize) {
+        self.residual.part(row, rows, col, cols).prefetch();
+        self.out.part(row, rows, col, cols).prefetch();
     }
 }
 
@@ -132,6 +145,13 @@ impl<T: Element> Epilogue for Gelu<'_, T> {
                 gelu_of(tile, &bias, after);
             }
             None => gelu_of(tile, &bias, after),
+        }
+    }
+
+    fn prefetch(&self, row: usize, rows: usize, col: usize, cols: usize) {
+        self.after.part(row, rows, col, cols).prefetch();
+        if let Some(before) = self.before {
+            before.part(row, rows, col, cols).prefetch();
         }
     }
 }
@@ -193,6 +213,11 @@ impl<T: Element> Epilogue for GeluBackward<'_, T> {
         }
         gelu_backward(tile, before, out);
     }
+
+    fn prefetch(&self, row: usize, rows: usize, col: usize, cols: usize) {
+        self.before.part(row, rows, col, cols).prefetch();
+        self.out.part(row, rows, col, cols).prefetch();
+    }
 }
 
 /// [`GeluBackward`] on AVX-512-BF16.
@@ -237,6 +262,10 @@ pub(crate) struct Accumulate<'a> {
 impl Epilogue for Accumulate<'_> {
     fn tile(&self, row: usize, rows: usize, col: usize, cols: usize, tile: &Tile) {
         accumulate(tile, self.add, self.out.part(row, rows, col, cols));
+    }
+
+    fn prefetch(&self, row: usize, rows: usize, col: usize, cols: usize) {
+        self.out.part(row, rows, col, cols).prefetch();
     }
 }
 

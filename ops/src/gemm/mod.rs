@@ -121,21 +121,24 @@ pub(crate) fn product<T: Element>(a: &Left<'_, T>, b: &impl Panels<T>, epilogue:
             for i in 0..count {
                 b.pack(first_panel + i, &mut packed[i * words..(i + 1) * words]);
             }
-            row_by_row(kernel, a, (first, last), (packed, count), |row, rows, i, tile| {
+            let columns = |i: usize| {
                 let col = (first_panel + i) * PANEL;
-                epilogue.tile(row, rows, col, (b.cols() - col).min(PANEL), tile);
-            });
+                (col, (b.cols() - col).min(PANEL))
+            };
+            row_by_row(kernel, a, (first, last), (packed, count), columns, epilogue);
         });
     });
 }
 
-/// The product of some rows and some packed panels, tile by tile; `finish` gets a tile's row, rows and panel.
+/// The product of some rows and some packed panels, tile by tile; `columns` tells a panel's first
+/// column and how many there are.
 fn row_by_row<T: Element>(
     kernel: Kernel<T>,
     a: &Left<'_, T>,
     (first, last): (usize, usize),
     (packed, panels): (&[u32], usize),
-    mut finish: impl FnMut(usize, usize, usize, &Tile),
+    columns: impl Fn(usize) -> (usize, usize),
+    epilogue: &impl Epilogue,
 ) {
     let mut tile = Tile([0.0; TILE_ROWS * PANEL]);
     let _session = kernel.session();
@@ -144,8 +147,10 @@ fn row_by_row<T: Element>(
     while row < last {
         let rows = a.tile_rows(kernel, row, last);
         for i in 0..panels {
+            let (col, cols) = columns(i);
+            epilogue.prefetch(row, rows, col, cols);
             one_tile(kernel, a, (row, rows), &packed[i * words..(i + 1) * words], &mut tile);
-            finish(row, rows, i, &tile);
+            epilogue.tile(row, rows, col, cols, &tile);
         }
         row += rows;
     }
