@@ -55,6 +55,7 @@ fn encoder(precision: Precision) -> Result<Vit, Box<dyn Error>> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    longmae_cli::keep_freed_memory();
     let Options { precision, batch, iterations } = Options::parse(std::env::args().skip(1))?;
     let vit = encoder(precision)?;
     let images = Tensor::randn(0_f32, 1.0, (batch, CHANNELS, SIDE, SIDE), &Device::Cpu)?;

@@ -4,11 +4,12 @@ use std::env;
 
 /// candle and rayon read their number of threads from this variable.
 const THREADS: &str = "RAYON_NUM_THREADS";
-/// Whether mimalloc lets the system use huge pages, which are faster, but leave a tenth of the memory unused.
-const HUGE_PAGES: &str = "MIMALLOC_ALLOW_THP";
+/// How mimalloc saves memory at a price in time: no huge pages, which leave a tenth of the memory unused, and freed memory
+/// back to the system after ten milliseconds (see `keep_freed_memory`).
+const SAVING: [(&str, &str); 2] = [("MIMALLOC_ALLOW_THP", "0"), ("MIMALLOC_PURGE_DELAY", "10")];
 
-/// Limits the computation to `threads` threads, if a number was given, and does without huge pages if memory is to be
-/// saved and the user has not decided otherwise. Where that needs other variables, the program starts itself again.
+/// Limits the computation to `threads` threads, if a number was given, and has the allocator save memory if that is wanted
+/// and the user has not decided otherwise. Where that needs other variables, the program starts itself again.
 ///
 /// # Errors
 /// When that fails, or the system has no way to.
@@ -17,8 +18,9 @@ pub fn settle(threads: Option<usize>, save_memory: bool) -> anyhow::Result<()> {
     if let Some(threads) = threads {
         wanted.push((THREADS, threads.to_string()));
     }
-    if save_memory && env::var_os(HUGE_PAGES).is_none() {
-        wanted.push((HUGE_PAGES, "0".to_owned()));
+    if save_memory {
+        let undecided = SAVING.iter().filter(|(name, _)| env::var_os(name).is_none());
+        wanted.extend(undecided.map(|(name, value)| (*name, (*value).to_owned())));
     }
     wanted.retain(|(name, value)| env::var(name).ok().as_ref() != Some(value));
     if wanted.is_empty() { Ok(()) } else { restart(&wanted) }
@@ -36,7 +38,7 @@ fn restart(variables: &[(&str, String)]) -> anyhow::Result<()> {
         .envs(variables.iter().map(|(name, value)| (name, value)))
         .exec();
     Err(anyhow::Error::from(error)
-        .context("cannot restart with another number of threads or pages"))
+        .context("cannot restart with other variables for threads and memory"))
 }
 
 #[cfg(not(unix))]

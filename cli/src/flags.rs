@@ -170,7 +170,7 @@ pub struct Flags {
     /// `fused`, or `reference`: plain candle operations, slow, to compare with
     #[arg(long, value_name = "NAME", help_heading = "Machine")]
     pub kernels: Option<String>,
-    /// Recompute blocks in the backward pass: less memory, a third more time, the same numbers
+    /// Recompute blocks in the backward pass: less memory, more time, the same numbers
     #[arg(long, alias = "grad_checkpoint", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Machine")]
     pub grad_checkpoint: Option<bool>,
     /// Device: cpu

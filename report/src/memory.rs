@@ -164,7 +164,7 @@ mod tests {
         }
         // L = 3136, batch of 1, computed again in the backward pass.
         let longest = ModelShape { grid: (56, 56), kept: 784, ..long() };
-        for (bytes, measured) in [(2.0, 1.97e9), (4.0, 1.99e9)] {
+        for (bytes, measured) in [(2.0, 1.84e9), (4.0, 1.86e9)] {
             let model = ActivationModel::fused(bytes, true);
             let ratio = longest.memory_estimate(1, &model).unwrap().total_bytes / measured;
             assert!((0.9..1.1).contains(&ratio), "{bytes} bytes, computed again: {ratio}");
