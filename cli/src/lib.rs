@@ -28,7 +28,7 @@ use clap::{Parser, Subcommand};
 
 /// Pre-train a Vision Transformer as a masked autoencoder on long token sequences.
 ///
-/// Without arguments it trains the demo recipe on a dozen built-in photographs for about a minute.
+/// Without arguments it trains the demo recipe on a dozen built-in photographs for less than a minute.
 #[derive(Parser)]
 #[command(name = "mae-pretrain", version = version::text(), max_term_width = 100, args_override_self = true, allow_negative_numbers = true)]
 struct MaePretrain {
