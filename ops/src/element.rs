@@ -10,8 +10,10 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
     fn to_f32(self) -> f32;
     fn bits(self) -> u32;
     fn from_bits(bits: u32) -> Self;
+    #[cfg(target_arch = "x86_64")]
     /// The slice, if this is bf16: for kernels that have instructions of their own for it.
     fn as_bf16(slice: &[Self]) -> Option<&[bf16]>;
+    #[cfg(target_arch = "x86_64")]
     /// As [`Element::as_bf16`].
     fn as_bf16_mut(slice: &mut [Self]) -> Option<&mut [bf16]>;
 
@@ -46,11 +48,13 @@ impl Element for f32 {
         f32::from_bits(bits)
     }
 
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn as_bf16(_slice: &[Self]) -> Option<&[bf16]> {
         None
     }
 
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn as_bf16_mut(_slice: &mut [Self]) -> Option<&mut [bf16]> {
         None
@@ -85,11 +89,13 @@ impl Element for bf16 {
         bf16::from_bits(bits as u16)
     }
 
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn as_bf16(slice: &[Self]) -> Option<&[bf16]> {
         Some(slice)
     }
 
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn as_bf16_mut(slice: &mut [Self]) -> Option<&mut [bf16]> {
         Some(slice)

@@ -1,6 +1,7 @@
 #![deny(missing_docs)]
 #![doc = include_str!("../README.md")]
 
+mod activation;
 mod adamw;
 mod attention;
 mod backward;

@@ -1,13 +1,14 @@
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
 use half::bf16;
 
-use crate::buffer::{padded, unset};
+use crate::activation::Activation;
+use crate::buffer::unset;
 use crate::element::Element;
-use crate::gemm::{Store, Straight, Transposed, gemm};
+use crate::gemm::{Store, Transposed, gemm};
 use crate::matrix::{Rows, RowsMut};
 use crate::numbers::{Numbers, slice};
-use crate::product::outer;
-use crate::rows::convert::{column_sums, convert};
+use crate::product::{outer, through};
+use crate::rows::convert::column_sums;
 use crate::{Affine, Compute, Init, Params, Precision, reference};
 
 /// A linear layer: `weight` `[outputs, inputs]` and `bias` `[outputs]`.
@@ -95,14 +96,6 @@ impl<T> LinearOp<T> {
     }
 }
 
-/// Numbers as operands of a product: where they lie, or a copy in the product's precision.
-fn operand<T: Element>(x: &[f32], rows: usize, cols: usize) -> Vec<T> {
-    let mut copy = unset::<T>(rows * padded::<T>(cols));
-    let to = RowsMut::new(&mut copy, rows, cols, padded::<T>(cols));
-    convert(Rows::dense(x, rows, cols), None, to);
-    copy
-}
-
 impl<T: Element> CustomOp3 for LinearOp<T> {
     fn name(&self) -> &'static str {
         "linear"
@@ -122,12 +115,12 @@ impl<T: Element> CustomOp3 for LinearOp<T> {
         shape.pop();
         let rows = shape.iter().product();
         shape.push(outputs);
-        let a = operand::<T>(slice(x, x_layout)?, rows, inputs);
+        let a = Activation::<T>::of(Rows::dense(slice(x, x_layout)?, rows, inputs), None);
         let weight = Rows::dense(slice(weight, weight_layout)?, outputs, inputs);
         let bias = slice(bias, bias_layout)?;
         let mut out = unset::<f32>(rows * outputs);
         let store = Store { out: RowsMut::dense(&mut out, rows, outputs), bias: Some(bias) };
-        gemm(Rows::new(&a, rows, inputs, padded::<T>(inputs)), &Transposed(weight), &store);
+        gemm(a.rows(), &Transposed(weight), &store);
         Ok((CpuStorage::F32(out), Shape::from(shape)))
     }
 
@@ -142,21 +135,22 @@ impl<T: Element> CustomOp3 for LinearOp<T> {
         let (outputs, inputs) = weight.dims2()?;
         let rows = x.dims().iter().rev().skip(1).product();
         let gradient = gradient.contiguous()?;
-        let dy = operand::<T>(&Numbers::of(&gradient)?, rows, outputs);
-        let dy = Rows::new(&dy, rows, outputs, padded::<T>(outputs));
+        let dy = Activation::<T>::of(Rows::dense(&Numbers::of(&gradient)?, rows, outputs), None);
+        let dy = dy.rows();
         let device = x.device();
         let dx = x.track_op().then(|| {
             let mut out = unset::<f32>(rows * inputs);
-            let weight = Numbers::of(weight)?;
-            let store = Store { out: RowsMut::dense(&mut out, rows, inputs), bias: None };
-            gemm(dy, &Straight(Rows::dense(&weight, outputs, inputs)), &store);
+            through(
+                weight,
+                dy,
+                &Store { out: RowsMut::dense(&mut out, rows, inputs), bias: None },
+            )?;
             Tensor::from_vec(out, x.shape(), device)
         });
         let dw = weight.track_op().then(|| {
             let mut out = unset::<f32>(outputs * inputs);
-            let a = operand::<T>(&Numbers::of(x)?, rows, inputs);
-            let a = Rows::new(&a, rows, inputs, padded::<T>(inputs));
-            outer(dy, a, RowsMut::dense(&mut out, outputs, inputs), false);
+            let a = Activation::<T>::of(Rows::dense(&Numbers::of(x)?, rows, inputs), None);
+            outer(dy, a.rows(), RowsMut::dense(&mut out, outputs, inputs), false);
             Tensor::from_vec(out, weight.shape(), device)
         });
         let db = bias.track_op().then(|| Tensor::from_vec(column_sums(dy), bias.shape(), device));

@@ -1,14 +1,16 @@
 //! Products of whole matrices that several operations share.
 
-use candle_core::Tensor;
+use candle_core::{Result, Tensor};
 
 use crate::backward::Collector;
 use crate::buffer::{padded, unset, unset_words};
 use crate::element::Element;
 use crate::gemm::{
-    Accumulate, Kernel, Left, PANEL, Panels, Straight, gemm, panel_words, product, transpose,
+    Accumulate, Epilogue, Kernel, Left, PANEL, Panels, Straight, gemm, panel_words, product,
+    transpose,
 };
 use crate::matrix::{Rows, RowsMut, SharedMut};
+use crate::numbers::Numbers;
 use crate::parallel::{parallel, parallel_pieces};
 
 /// Columns that a task transposes.
@@ -69,4 +71,16 @@ pub(crate) fn weight_gradient<T: Element>(
     collector.add(weight, |sum, add| {
         outer(gradient, input, RowsMut::dense(sum, gradient.cols(), input.cols()), add);
     });
+}
+
+/// The gradient of a linear layer's input, `dy W`.
+pub(crate) fn through<T: Element>(
+    weight: &Tensor,
+    gradient: Rows<'_, T>,
+    epilogue: &impl Epilogue,
+) -> Result<()> {
+    let (outputs, inputs) = weight.dims2()?;
+    let weight = Numbers::of(weight)?;
+    gemm(gradient, &Straight(Rows::dense(&weight, outputs, inputs)), epilogue);
+    Ok(())
 }

@@ -1,4 +1,4 @@
-use super::{Attend, Heads, room, whole};
+use super::{Attend, BLOCK, Heads, room, whole};
 use crate::gemm::{Kernel, Straight, Transposed, gemm_local, pack_all};
 use crate::matrix::{Rows, RowsMut, SharedMut};
 use crate::parallel::parallel;
@@ -49,7 +49,7 @@ fn one_head<T: Attend>(
             let rows = (tokens - start).min(block);
             let query = query.part(start, rows, 0, width);
             gemm_local(kernel, query, keys, tokens, scores, stride, false);
-            let mut shares = [0.0; 192];
+            let mut shares = [0.0; BLOCK];
             for row in 0..rows {
                 let scores = &mut scores[row * stride..][..tokens];
                 let weights = &mut weights[row * stride..][..tokens];

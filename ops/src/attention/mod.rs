@@ -41,10 +41,13 @@ impl Heads {
     /// Rows of scores that are computed at once: as many as the second-level cache holds beside the rest.
     fn block<T: crate::element::Element>(&self, kernel: Kernel<T>) -> usize {
         const SCORES: usize = 48 * 1024;
-        let rows = (SCORES / self.tokens.max(1)).clamp(1, 192);
+        let rows = (SCORES / self.tokens.max(1)).clamp(1, BLOCK);
         (rows / kernel.rows()).max(1) * kernel.rows()
     }
 }
+
+/// Most rows of scores in a block.
+const BLOCK: usize = 192;
 
 /// A count rounded up to whole panels.
 fn whole(cols: usize) -> usize {

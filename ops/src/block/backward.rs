@@ -1,17 +1,17 @@
 use candle_core::{Result, Tensor};
 
-use super::activation::Activation;
 use super::forward::{Block, Saved, SavedAttention, SavedMlp};
 use super::weights::{Affine, QkvBias};
+use crate::activation::Activation;
 use crate::attention::{self, Attend, Given};
 use crate::backward::Collector;
 use crate::buffer::unset;
 use crate::element::Element;
-use crate::gemm::{Epilogue, GeluBackward, RowScale, Store, Straight, gemm};
+use crate::gemm::{GeluBackward, RowScale, Store};
 use crate::matrix::{Rows, RowsMut};
 use crate::numbers::Numbers;
-use crate::product::weight_gradient;
-use crate::rows::convert::{column_sums, convert};
+use crate::product::{through, weight_gradient};
+use crate::rows::convert::column_sums;
 use crate::rows::norm::{self, Moments};
 
 /// The gradient of the block's input; its weights' gradients go to the collector. What was saved is freed as soon as it
@@ -91,9 +91,7 @@ impl Pass<'_> {
     /// A gradient of the residual stream as the operand of products.
     fn operand<T: Element>(&self, gradient: &[f32], scale: Option<RowScale<'_>>) -> Activation<T> {
         let (rows, dim) = (self.block.heads.rows(), self.block.heads.dim());
-        let mut out = Activation::unset(rows, dim);
-        convert(Rows::dense(gradient, rows, dim), scale, out.rows_mut());
-        out
+        Activation::of(Rows::dense(gradient, rows, dim), scale)
     }
 
     /// Collects the gradients of a linear layer's weight and bias.
@@ -147,16 +145,4 @@ impl Pass<'_> {
         self.collector.add_vector(&norm.bias, &sums.bias);
         Ok(out)
     }
-}
-
-/// The gradient of a linear layer's input, `dy W`.
-fn through<T: Element>(
-    weight: &Tensor,
-    gradient: Rows<'_, T>,
-    epilogue: &impl Epilogue,
-) -> Result<()> {
-    let (outputs, inputs) = weight.dims2()?;
-    let weight = Numbers::of(weight)?;
-    gemm(gradient, &Straight(Rows::dense(&weight, outputs, inputs)), epilogue);
-    Ok(())
 }

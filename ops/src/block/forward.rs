@@ -1,7 +1,7 @@
 use candle_core::Result;
 
-use super::activation::Activation;
 use super::weights::{Affine, BlockWeights, QkvBias};
+use crate::activation::Activation;
 use crate::attention::{self, Attend, Heads};
 use crate::buffer::unset;
 use crate::element::Element;

@@ -4,7 +4,6 @@
 //! to add into fresh zeros. As one node it is the residual stream in and out; everything between is fused, kept in the
 //! run's precision, and freed as soon as the backward pass has used it.
 
-mod activation;
 mod backward;
 mod forward;
 mod op;

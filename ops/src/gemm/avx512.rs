@@ -5,13 +5,9 @@ use core::arch::x86_64::*;
 use super::PANEL;
 use crate::element::Element;
 use crate::matrix::{Rows, RowsMut};
+use crate::rows::avx512_bf16::mask;
 
-/// The lowest `n` bits set.
-#[inline(always)]
-fn mask16(n: usize) -> u16 {
-    if n >= 16 { u16::MAX } else { (1 << n) - 1 }
-}
-
+/// The lowest `n` bits set, of 32.
 #[inline(always)]
 fn mask32(n: usize) -> u32 {
     if n >= 32 { u32::MAX } else { (1 << n) - 1 }
@@ -72,12 +68,12 @@ unsafe fn load<const HARDWARE: bool, T: Element, S: Element>(
     // SAFETY: masked loads touch only the numbers that are there.
     unsafe {
         match (S::GROUP, T::GROUP) {
-            (1, 1) => _mm512_maskz_loadu_epi32(mask16(left), row.cast()),
+            (1, 1) => _mm512_maskz_loadu_epi32(mask(left), row.cast()),
             (2, 2) if left >= 32 => _mm512_loadu_si512(row.cast()),
             (2, 2) => _mm512_maskz_loadu_epi16(mask32(left), row.cast()),
             (1, _) => {
-                let low = _mm512_maskz_loadu_ps(mask16(left), row.cast());
-                let rest = mask16(left.saturating_sub(16));
+                let low = _mm512_maskz_loadu_ps(mask(left), row.cast());
+                let rest = mask(left.saturating_sub(16));
                 let high = _mm512_maskz_loadu_ps(rest, row.cast::<f32>().wrapping_add(16));
                 if HARDWARE { convert(low, high) } else { round_pairs(low, high) }
             }
@@ -164,7 +160,7 @@ pub(super) unsafe fn transpose<T: Element>(from: Rows<'_, T>, to: RowsMut<'_, T>
     let tall = 16 * T::GROUP;
     for row in (0..rows).step_by(tall) {
         for col in (0..cols).step_by(16) {
-            let width = mask16(cols - col);
+            let width = mask(cols - col);
             let mut r = [_mm512_setzero_si512(); 16];
             for (i, r) in r.iter_mut().enumerate() {
                 // SAFETY: masked loads and stores touch only what is inside the matrices.
@@ -196,7 +192,7 @@ pub(super) unsafe fn transpose<T: Element>(from: Rows<'_, T>, to: RowsMut<'_, T>
                         // Some processors are slow with masks of 16-bit numbers.
                         _mm512_storeu_si512(to.cast(), *r);
                     } else if T::GROUP == 1 {
-                        _mm512_mask_storeu_epi32(to.cast(), mask16(left), *r);
+                        _mm512_mask_storeu_epi32(to.cast(), mask(left), *r);
                     } else {
                         _mm512_mask_storeu_epi16(to.cast(), mask32(left), *r);
                     }
@@ -221,16 +217,16 @@ unsafe fn pair<const HARDWARE: bool, S: Element>(
     high: Option<*const S>,
     left: usize,
 ) -> __m512i {
-    let mask = mask16(left);
+    let valid = mask(left);
     // SAFETY: masked loads touch only the numbers that are there.
     unsafe {
         if S::GROUP == 2 {
             let wide =
-                |row: *const S| _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, row.cast()));
+                |row: *const S| _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(valid, row.cast()));
             let high = high.map_or(_mm512_setzero_si512(), &wide);
             return _mm512_or_si512(wide(low), _mm512_slli_epi32::<16>(high));
         }
-        let load = |row: *const S| _mm512_maskz_loadu_ps(mask, row.cast());
+        let load = |row: *const S| _mm512_maskz_loadu_ps(valid, row.cast());
         let (low, high) = (load(low), high.map_or(_mm512_setzero_ps(), load));
         let halves = if HARDWARE { convert(low, high) } else { round_pairs(low, high) };
         const ORDER: [u16; 32] = {

@@ -13,9 +13,9 @@ pub(crate) fn available() -> bool {
     crate::Isa::current() >= crate::Isa::Avx512Bf16
 }
 
-/// The lowest `n` bits set.
+/// The lowest `n` bits set, of 16.
 #[inline(always)]
-fn mask(n: usize) -> u16 {
+pub(crate) fn mask(n: usize) -> u16 {
     if n >= 16 { u16::MAX } else { (1 << n) - 1 }
 }
 
