@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use longmae_data::transform::{HorizontalFlip, Normalize, RandomResizedCrop};
-use longmae_data::{DecodeOptions, IMAGENET_MEAN, IMAGENET_STD, MaxCorrupt, Size};
+use longmae_data::{DecodeOptions, IMAGENET_MEAN, IMAGENET_STD, MaxCorrupt, Size, Spec};
 use longmae_mae::{DecoderConfig, MaeConfig, decoder_preset};
 use longmae_masking::{MaskCount, MaskDesign};
 use longmae_ops::{Compute, Kernels, Precision};
@@ -18,16 +18,13 @@ use crate::exit::usage;
 use crate::flags::Flags;
 use crate::image_size::ImageSize;
 
-/// Data that later versions read.
-const PLANNED_DATA: [&str; 7] =
-    ["wds", "parquet", "hf", "coco", "cifar10", "fashion-mnist", "ade20k"];
-
 /// A run's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Every setting as it would be written: the resolved recipe.
     pub flags: Flags,
-    pub data: Option<DataSpec>,
+    pub data: Option<Spec>,
+    pub synthetic_images: usize,
     pub validation: Validation,
     pub decode: DecodeOptions,
     pub size: Size,
@@ -62,14 +59,6 @@ pub struct Settings {
     pub seed: u64,
 }
 
-/// Where images come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DataSpec {
-    Folder(String),
-    Demo,
-    Synthetic(usize),
-}
-
 /// What the validation loss is computed on, and how often.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Validation {
@@ -81,7 +70,7 @@ pub struct Validation {
 pub enum ValidationData {
     None,
     Share(f64),
-    Spec(DataSpec),
+    Spec(Spec),
 }
 
 impl Settings {
@@ -98,7 +87,9 @@ impl Settings {
         (flags.batch_size, flags.accum_iter) =
             (Some(batching.batch_size), Some(batching.accum_iter));
         flags.effective_batch_size = Some(batching.effective);
-        let data = data(&mut flags)?;
+        let data = flags.data.as_deref().map(|spec| spec.parse().map_err(usage)).transpose()?;
+        let synthetic_images = *flags.synthetic_images.get_or_insert(1000);
+        let synthetic_images = count("synthetic_images", synthetic_images, 1 << 40)?;
         let validation = validation(&mut flags)?;
         let (height, width) = mae.encoder.grid.image_size();
         let exif = *flags.exif_orientation.get_or_insert(true);
@@ -109,6 +100,7 @@ impl Settings {
         flags.model = Some(preset.name().to_owned());
         Ok(Self {
             data,
+            synthetic_images,
             validation,
             decode: DecodeOptions { channels, apply_exif: exif, ..DecodeOptions::default() },
             size: Size::new(height, width).map_err(usage)?,
@@ -259,31 +251,10 @@ fn transform(flags: &mut Flags, channels: usize) -> anyhow::Result<Transforms> {
     Ok((normalize, crop, flip))
 }
 
-fn data(flags: &mut Flags) -> anyhow::Result<Option<DataSpec>> {
-    let images = count("synthetic_images", *flags.synthetic_images.get_or_insert(1000), 1 << 40)?;
-    flags.data.as_deref().map(|spec| data_spec(spec, images)).transpose()
-}
-
-fn data_spec(spec: &str, synthetic_images: usize) -> anyhow::Result<DataSpec> {
-    match spec {
-        "" => Err(usage("data: expected a folder, `demo` or `synthetic`, found nothing")),
-        "demo" => Ok(DataSpec::Demo),
-        "synthetic" => Ok(DataSpec::Synthetic(synthetic_images)),
-        _ => match spec.split_once(':') {
-            Some((kind, _)) if PLANNED_DATA.contains(&kind) => Err(usage(format!(
-                "data `{spec}`: reading `{kind}:` is not there yet (this version reads a folder, `demo` and \
-                 `synthetic`)"
-            ))),
-            _ => Ok(DataSpec::Folder(spec.to_owned())),
-        },
-    }
-}
-
 fn validation(flags: &mut Flags) -> anyhow::Result<Validation> {
-    let synthetic_images = flags.synthetic_images.unwrap_or(1);
     let data = match (&flags.val_data, flags.val_share) {
         (Some(_), Some(_)) => return Err(usage("give val_data or val_share, not both")),
-        (Some(spec), None) => ValidationData::Spec(data_spec(spec, synthetic_images)?),
+        (Some(spec), None) => ValidationData::Spec(spec.parse().map_err(usage)?),
         (None, Some(share)) if share > 0.0 && share < 1.0 => ValidationData::Share(share),
         (None, Some(share)) => {
             return Err(usage(format!("val_share {share}: expected a number above 0 and below 1")));

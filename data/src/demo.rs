@@ -1,7 +1,8 @@
 //! The embedded photographs.
 
-use crate::decode::{DecodeOptions, decode};
+use crate::decode::DecodeOptions;
 use crate::error::{Error, Result};
+use crate::picture::Picture;
 use crate::source::{Sample, Source, Target};
 
 /// Each photograph's name and file.
@@ -48,7 +49,7 @@ impl Source for Demo {
         let Some((name, bytes)) = PHOTOGRAPHS.get(index) else {
             return Err(Error::NoSuchSample { index, len: PHOTOGRAPHS.len() });
         };
-        let image = decode(bytes, &self.options).map_err(|e| e.of_sample((*name).to_owned()))?;
-        Ok(Sample { id: (*name).to_owned(), image, target: Target::None })
+        let picture = Picture::encoded(*bytes, self.options);
+        Ok(Sample { id: (*name).to_owned(), picture, target: Target::None })
     }
 }

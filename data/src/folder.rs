@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use crate::decode::{DecodeOptions, decode};
+use crate::decode::DecodeOptions;
 use crate::error::{Error, Result};
+use crate::picture::Picture;
 use crate::source::{Sample, Source, Target};
 
 /// The extensions of the files taken from a folder, in any case. The format itself is told by content.
@@ -52,11 +53,6 @@ impl ImageFolder {
         Ok(Self { root, options, classes, files })
     }
 
-    /// The names of the classes by index; empty if the folder has none.
-    pub fn classes(&self) -> &[String] {
-        &self.classes
-    }
-
     /// The path of an image, or `None` beyond the end.
     pub fn path(&self, index: usize) -> Option<&Path> {
         self.files.get(index).map(|(path, _)| path.as_path())
@@ -77,15 +73,22 @@ impl Source for ImageFolder {
         let Some((path, target)) = self.files.get(index) else {
             return Err(Error::NoSuchSample { index, len: self.files.len() });
         };
-        let image = std::fs::read(path)
+        let bytes = std::fs::read(path)
             .map_err(|source| Error::Io { path: path.clone(), source })
-            .and_then(|bytes| decode(&bytes, &self.options))
-            .and_then(|image| match (image.width, image.height) {
-                (1, 1) => Err(Error::SinglePixel),
-                _ => Ok(image),
-            })
             .map_err(|e| e.of_sample(path.display().to_string()))?;
-        Ok(Sample { id: self.id(index), image, target: target.clone() })
+        let picture = Picture::encoded(bytes, self.options);
+        Ok(Sample { id: self.id(index), picture, target: target.clone() })
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn target(&self, index: usize) -> Result<Target> {
+        match self.files.get(index) {
+            Some((_, target)) => Ok(target.clone()),
+            None => Err(Error::NoSuchSample { index, len: self.files.len() }),
+        }
     }
 }
 

@@ -20,6 +20,12 @@ pub enum Purpose {
     Split = 4,
     /// The pixels of a synthetic image.
     Synthetic = 5,
+    /// How the parts of joined sources are mixed.
+    Merge = 6,
+    /// What is changed about a sample's colours and shapes.
+    Augment = 7,
+    /// Which samples of a batch are mixed, and how.
+    Mix = 8,
 }
 
 /// The generator for one purpose at one place of a run.

@@ -1,12 +1,13 @@
 //! A part of a source, and held-out shares.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use rand::seq::SliceRandom;
 
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, stream};
-use crate::source::{Sample, Source};
+use crate::source::{Part, Sample, Source, Target};
 
 /// Some samples of another source.
 #[derive(Clone)]
@@ -48,6 +49,32 @@ impl Source for Subset {
             Some(&index) => self.source.get(index),
             None => Err(Error::NoSuchSample { index, len: self.indices.len() }),
         }
+    }
+
+    fn classes(&self) -> &[String] {
+        self.source.classes()
+    }
+
+    fn target(&self, index: usize) -> Result<Target> {
+        match self.indices.get(index) {
+            Some(&index) => self.source.target(index),
+            None => Err(Error::NoSuchSample { index, len: self.indices.len() }),
+        }
+    }
+
+    /// The source's parts, as far as they are in the subset, if the subset keeps their order.
+    fn parts(&self) -> Vec<Part> {
+        if !self.indices.is_sorted() {
+            return vec![Part::random_access(self.len())];
+        }
+        let place = |index: usize| self.indices.partition_point(|&kept| kept < index);
+        let kept = |range: &Range<usize>| place(range.start)..place(range.end);
+        let cut = |part: Part| Part {
+            samples: kept(&part.samples),
+            shards: part.shards.iter().map(kept).filter(|shard| !shard.is_empty()).collect(),
+            ..part
+        };
+        self.source.parts().into_iter().map(cut).collect()
     }
 }
 

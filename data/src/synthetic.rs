@@ -37,6 +37,6 @@ impl Source for Synthetic {
         let mut pixels = vec![0; self.height * self.width * self.channels];
         stream(self.seed, 0, index as u64, Purpose::Synthetic).fill_bytes(&mut pixels);
         let image = Image::new(self.width, self.height, self.channels, Pixels::U8(pixels))?;
-        Ok(Sample { id: self.id(index), image, target: Target::None })
+        Ok(Sample { id: self.id(index), picture: image.into(), target: Target::None })
     }
 }

@@ -99,7 +99,7 @@ impl TrainBatches {
     pub fn open(sources: &Sources, settings: &Settings) -> anyhow::Result<Self> {
         let source = sources.train.clone();
         let digest = digest(source.as_ref());
-        let mut loader = train_loader(&source, settings, LoaderState::default())?;
+        let mut loader = train_loader(&source, settings, LoaderState::seeded(settings.seed))?;
         let state = loader.state();
         let first = loader.next_batch().transpose()?.map(|batch| (batch, state));
         Ok(Self { source, digest, settings: settings.clone(), loader, first })
@@ -119,6 +119,7 @@ impl Stateful for TrainBatches {
     fn save(&self) -> serde_json::Value {
         let state = self.first.as_ref().map_or_else(|| self.loader.state(), |(_, state)| *state);
         serde_json::json!({
+            "seed": state.seed,
             "epoch": state.epoch,
             "position": state.position,
             "images": self.source.len(),
@@ -140,7 +141,11 @@ impl Stateful for TrainBatches {
         }
         let number =
             |key: &str| state[key].as_u64().ok_or_else(|| format!("its loader state has no {key}"));
-        let state = LoaderState { epoch: number("epoch")?, position: number("position")? };
+        let state = LoaderState {
+            seed: number("seed")?,
+            epoch: number("epoch")?,
+            position: number("position")?,
+        };
         self.first = None;
         self.loader = train_loader(&self.source, &self.settings, state)?;
         Ok(())
@@ -210,7 +215,7 @@ pub fn validation_loader(
 /// What training and validation share; by default a loader shuffles, drops the last group and never ends.
 fn loader_config(settings: &Settings) -> LoaderConfig {
     LoaderConfig {
-        seed: settings.seed,
+        start: LoaderState::seeded(settings.seed),
         workers: settings.workers,
         queue: settings.workers + 2,
         batch_size: settings.batching.batch_size,

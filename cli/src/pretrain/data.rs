@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use longmae_data::{Demo, ImageFolder, Source, Synthetic, split};
+use longmae_data::{OpenOptions, Part, Source, Spec, split};
 
-use crate::settings::{DataSpec, Settings, ValidationData};
+use crate::settings::{Settings, ValidationData};
 
 /// Images of an epoch whose order is kept in memory.
 const LONGEST_EPOCH: usize = 1 << 30;
@@ -37,20 +37,19 @@ impl Sources {
 
     /// Optimiser steps of an epoch; the last incomplete one is dropped.
     pub fn steps_per_epoch(&self, settings: &Settings) -> anyhow::Result<u64> {
-        let images = self.train.len().saturating_mul(settings.repeat);
+        let drawn = self.train.parts().iter().map(Part::draws).fold(0, usize::saturating_add);
+        let images = drawn.saturating_mul(settings.repeat);
         if images > LONGEST_EPOCH {
             anyhow::bail!(
-                "an epoch of {} images x repeat {}: at most {LONGEST_EPOCH} can be put in order",
-                self.train.len(),
+                "an epoch of {drawn} images x repeat {}: at most {LONGEST_EPOCH} can be put in order",
                 settings.repeat
             );
         }
         let effective = settings.batching.effective;
         if images < effective {
             anyhow::bail!(
-                "an epoch has {images} images ({} x repeat {}), fewer than one step takes (effective batch \
+                "an epoch has {images} images ({drawn} x repeat {}), fewer than one step takes (effective batch \
                  {effective}): lower --batch-size or raise --repeat",
-                self.train.len(),
                 settings.repeat
             );
         }
@@ -58,16 +57,12 @@ impl Sources {
     }
 }
 
-fn open(spec: &DataSpec, settings: &Settings) -> anyhow::Result<Arc<dyn Source>> {
-    Ok(match spec {
-        DataSpec::Folder(path) => Arc::new(ImageFolder::open(path, settings.decode.clone())?),
-        DataSpec::Demo => Arc::new(Demo::new(settings.decode.clone())),
-        DataSpec::Synthetic(len) => Arc::new(Synthetic {
-            len: *len,
-            height: settings.size.height,
-            width: settings.size.width,
-            channels: settings.decode.channels,
-            seed: settings.seed,
-        }),
-    })
+fn open(spec: &Spec, settings: &Settings) -> anyhow::Result<Arc<dyn Source>> {
+    let options = OpenOptions {
+        decode: settings.decode,
+        synthetic_size: settings.size,
+        synthetic_len: settings.synthetic_images,
+        seed: settings.seed,
+    };
+    Ok(spec.open(&options)?)
 }

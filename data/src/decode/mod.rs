@@ -17,7 +17,7 @@ use crate::image::Image;
 pub const MAX_PIXELS: u64 = 178_956_970;
 
 /// How [`decode`] treats images.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeOptions {
     /// Channels of the result; see [`decode`].
     pub channels: usize,

@@ -10,26 +10,31 @@ use crate::error::{Error, Result};
 /// How a [`Loader`](crate::Loader) loads.
 #[derive(Clone, Debug)]
 pub struct LoaderConfig {
-    /// The run's seed.
-    pub seed: u64,
     /// Worker threads, at least 1.
     pub workers: usize,
     /// Batches made or being made ahead, at least 1; at least as many as workers, or some stay idle.
     pub queue: usize,
-    /// Samples a batch.
+    /// Samples a batch, of this rank.
     pub batch_size: usize,
-    /// Samples that one step of training takes, a multiple of `batch_size`. With `drop_last` an epoch has whole groups
-    /// only.
+    /// Samples that one step of training takes on all ranks, a multiple of `batch_size * world`. With `drop_last` an
+    /// epoch has whole groups only.
     pub group: usize,
+    /// Which of the processes that share the data this is, from 0.
+    pub rank: usize,
+    /// How many processes share the data. The order of samples does not depend on it.
+    pub world: usize,
     /// Whether every epoch has an order of its own; else it is the source's.
     pub shuffle: bool,
     /// Whether an epoch's last incomplete group is dropped; else its last batch may be smaller.
     pub drop_last: bool,
     /// How often each sample is drawn in an epoch: that many passes, each in an order of its own.
     pub repeat: usize,
+    /// How often each drawn sample stands side by side in the order, with crops and masks of its own each time:
+    /// repeated augmentation. It is read and decoded once for them, as far as they fall into one batch.
+    pub aug_repeats: usize,
     /// How many distinct corrupt samples are put up with.
     pub max_corrupt: MaxCorrupt,
-    /// Where to start.
+    /// The seed, and where to start.
     pub start: LoaderState,
     /// The number of the epoch to end before, or `None` to go on for ever.
     pub epochs: Option<u64>,
@@ -39,14 +44,16 @@ impl Default for LoaderConfig {
     /// One sample at a time, shuffled, for ever, by one worker.
     fn default() -> Self {
         Self {
-            seed: 0,
             workers: 1,
             queue: 4,
             batch_size: 1,
             group: 1,
+            rank: 0,
+            world: 1,
             shuffle: true,
             drop_last: true,
             repeat: 1,
+            aug_repeats: 1,
             max_corrupt: MaxCorrupt::default(),
             start: LoaderState::default(),
             epochs: None,
@@ -58,10 +65,19 @@ impl Default for LoaderConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoaderState {
+    /// The run's seed: with it, epoch and position, every random number is given.
+    pub seed: u64,
     /// The epoch, from 0.
     pub epoch: u64,
-    /// Samples of this epoch already given out.
+    /// Samples of this epoch already given out, on all ranks.
     pub position: u64,
+}
+
+impl LoaderState {
+    /// The start of a run.
+    pub fn seeded(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
 }
 
 /// How many distinct corrupt samples are put up with before a run ends.

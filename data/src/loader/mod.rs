@@ -7,6 +7,7 @@
 mod config;
 mod corrupt;
 mod order;
+mod plan;
 mod worker;
 
 pub use config::{LoaderConfig, LoaderState, MaxCorrupt};
@@ -24,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::source::Source;
 use crate::transform::Transform;
 use corrupt::CorruptLog;
-use order::{Job, Plan};
+use plan::{Job, Plan};
 use worker::{Built, Worker};
 
 /// Gives out batches of type `B`, epoch after epoch.
@@ -49,7 +50,7 @@ pub struct Loader<B> {
 impl<B: Send + 'static> Loader<B> {
     /// Starts the workers, which begin with the first batches at once.
     ///
-    /// `transform` makes each image a model's input, with the generator of the sample's place; `collate` then makes a
+    /// `transform` makes each picture a model's input, with the generator of the sample's place; `collate` then makes a
     /// batch of `batch_size` items (fewer at an epoch's end without `drop_last`) on the same thread.
     ///
     /// # Errors
@@ -67,7 +68,7 @@ impl<B: Send + 'static> Loader<B> {
             + Sync
             + 'static,
     {
-        let plan = Plan::new(&config, source.len())?;
+        let plan = Plan::new(&config, source.parts())?;
         let (jobs, todo) = unbounded();
         let (done, built) = unbounded();
         let stop = Arc::new(AtomicBool::new(false));
@@ -76,7 +77,6 @@ impl<B: Send + 'static> Loader<B> {
             source,
             transform,
             collate: Arc::new(collate),
-            seed: config.seed,
             corrupt_limit,
             stop: Arc::clone(&stop),
         };

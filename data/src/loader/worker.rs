@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::config::LoaderState;
 use super::corrupt::{CorruptSample, examples};
-use super::order::Job;
+use super::plan::Job;
 use crate::error::{Error, Result};
 use crate::image::Planar;
 use crate::rng::{Purpose, stream};
@@ -57,7 +57,6 @@ pub(super) struct Worker<B> {
     pub source: Arc<dyn Source>,
     pub transform: Arc<dyn Transform>,
     pub collate: Arc<Collate<B>>,
-    pub seed: u64,
     pub corrupt_limit: usize,
     pub stop: Arc<AtomicBool>,
 }
@@ -69,7 +68,6 @@ impl<B> Clone for Worker<B> {
             source: Arc::clone(&self.source),
             transform: Arc::clone(&self.transform),
             collate: Arc::clone(&self.collate),
-            seed: self.seed,
             corrupt_limit: self.corrupt_limit,
             stop: Arc::clone(&self.stop),
         }
@@ -93,8 +91,9 @@ impl<B> Worker<B> {
     /// The batch of a job, or `None` when told to stop.
     fn build(&self, job: &Job, corrupt: &mut Vec<CorruptSample>) -> Option<Result<B>> {
         let mut items = Vec::with_capacity(job.positions.len());
+        let mut last = None;
         for position in job.positions.clone() {
-            match self.item(job, position, corrupt)? {
+            match self.item(job, position, &mut last, corrupt)? {
                 Ok(item) => items.push(item),
                 Err(e) => return Some(Err(e)),
             }
@@ -102,39 +101,21 @@ impl<B> Worker<B> {
         Some((self.collate)(items).map_err(Error::Collate))
     }
 
+    /// The sample at a place of the epoch's order or, while it is corrupt, at the places after it, round to the start.
+    /// `None` when told to stop. `last` is the sample read before, which may be wanted once more.
     fn item(
         &self,
         job: &Job,
         position: usize,
+        last: &mut Option<(usize, Sample)>,
         corrupt: &mut Vec<CorruptSample>,
     ) -> Option<Result<Item>> {
-        let sample = match self.good_sample(&job.order, position, corrupt)? {
-            Ok(sample) => sample,
-            Err(e) => return Some(Err(e)),
-        };
-        let Sample { id, image, target } = sample;
-        let (seed, epoch, position) = (self.seed, job.epoch, position as u64);
-        let mut rng = stream(seed, epoch, position, Purpose::Crop);
-        Some(match self.transform.apply(&image, &mut rng) {
-            Ok(image) => Ok(Item { id, image, target, seed, epoch, position }),
-            Err(e) => Err(e.of_sample(id)),
-        })
-    }
-
-    /// The sample at a place of the epoch's order or, while it is corrupt, at the places after it, round to the start.
-    /// `None` when told to stop.
-    fn good_sample(
-        &self,
-        order: &[usize],
-        position: usize,
-        corrupt: &mut Vec<CorruptSample>,
-    ) -> Option<Result<Sample>> {
-        for &index in order[position..].iter().chain(&order[..position]) {
+        for &index in job.order[position..].iter().chain(&job.order[..position]) {
             if self.stop.load(Ordering::Relaxed) {
                 return None;
             }
-            let reason = match self.source.get(index) {
-                Ok(sample) => return Some(Ok(sample)),
+            let reason = match self.try_item(job, position as u64, index, last) {
+                Ok(item) => return Some(Ok(item)),
                 Err(Error::Sample { reason, .. }) => reason.to_string(),
                 Err(e) => e.to_string(),
             };
@@ -148,6 +129,24 @@ impl<B> Worker<B> {
             }
         }
         Some(Err(Error::AllCorrupt { examples: examples(corrupt) }))
+    }
+
+    fn try_item(
+        &self,
+        job: &Job,
+        position: u64,
+        index: usize,
+        last: &mut Option<(usize, Sample)>,
+    ) -> Result<Item> {
+        let (_, sample) = match last.take_if(|(known, _)| *known == index) {
+            Some(again) => last.insert(again),
+            None => last.insert((index, self.source.get(index)?)),
+        };
+        let (seed, epoch) = (job.seed, job.epoch);
+        let mut rng = stream(seed, epoch, position, Purpose::Crop);
+        let image = self.transform.apply(&sample.picture, &mut rng)?;
+        let (id, target) = (sample.id.clone(), sample.target.clone());
+        Ok(Item { id, image, target, seed, epoch, position })
     }
 }
 

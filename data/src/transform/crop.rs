@@ -26,7 +26,7 @@ impl CropBox {
     }
 
     /// An error unless the box has pixels and all of them lie in the image.
-    pub(super) fn check(&self, image: &Image) -> Result<()> {
+    pub(crate) fn check(&self, image: &Image) -> Result<()> {
         image.check()?;
         let inside =
             |start: usize, len: usize, end: usize| len > 0 && start < end && len <= end - start;

@@ -13,7 +13,8 @@ pub use resize::crop_resize;
 use rand::RngCore;
 
 use crate::error::{Error, Result};
-use crate::image::{Image, Planar};
+use crate::image::Planar;
+use crate::picture::Picture;
 
 /// Rows and columns of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +52,12 @@ impl Size {
 
 /// From a decoded image to a model's input.
 pub trait Transform: Send + Sync {
-    /// Transforms an image to `[channels, height, width]`. All that is random is drawn from `rng`.
+    /// Transforms a picture to `[channels, height, width]`. All that is random is drawn from `rng`.
     ///
     /// # Errors
-    /// [`Error::Channels`] or [`Error::Shape`] if the image is not what the transform was made for.
-    fn apply(&self, image: &Image, rng: &mut dyn RngCore) -> Result<Planar>;
+    /// What decoding refuses; [`Error::Channels`] or [`Error::Shape`] if the image is not what the transform was made
+    /// for.
+    fn apply(&self, picture: &Picture, rng: &mut dyn RngCore) -> Result<Planar>;
 }
 
 /// What training sees: a random resized crop, mirrored half of the time, normalised.
@@ -80,12 +82,14 @@ impl TrainTransform {
 }
 
 impl Transform for TrainTransform {
-    fn apply(&self, image: &Image, rng: &mut dyn RngCore) -> Result<Planar> {
+    fn apply(&self, picture: &Picture, rng: &mut dyn RngCore) -> Result<Planar> {
+        let Size { height, width } = picture.size()?;
         let area = match &self.crop {
-            Some(crop) => crop.params(image.height, image.width, rng),
-            None => CropBox::whole(image),
+            Some(crop) => crop.params(height, width, rng),
+            None => CropBox { top: 0, left: 0, height, width },
         };
-        let mut image = crop_resize(image, area, self.size)?;
+        let region = picture.region(area)?;
+        let mut image = crop_resize(&region.image, region.area, self.size)?;
         if let Some(flip) = &self.flip {
             flip.apply(&mut image, rng);
         }
@@ -112,7 +116,8 @@ impl EvalTransform {
 }
 
 impl Transform for EvalTransform {
-    fn apply(&self, image: &Image, _rng: &mut dyn RngCore) -> Result<Planar> {
+    fn apply(&self, picture: &Picture, _rng: &mut dyn RngCore) -> Result<Planar> {
+        let image = picture.image()?;
         let image = match &self.crop {
             Some(crop) => crop.apply(image, self.size)?,
             None => crop_resize(image, CropBox::whole(image), self.size)?,

@@ -1,0 +1,135 @@
+//! Several sources as one.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::source::{Part, Sample, Source, Target};
+
+/// Sources one after the other, each drawn as often as its weight says.
+///
+/// The names of samples begin with the source's number, `0/`, `1/`, since two sources may use the same names. Classes
+/// are those of the sources if all have the same ones; otherwise there are none.
+#[derive(Clone)]
+pub struct Join {
+    sources: Vec<Weighted>,
+    classes: Vec<String>,
+}
+
+#[derive(Clone)]
+struct Weighted {
+    source: Arc<dyn Source>,
+    weight: f64,
+    /// The number of its first sample.
+    start: usize,
+}
+
+impl Join {
+    /// Joins sources with their weights: how often an epoch draws each of a source's samples. 1 is once, 10 ten times,
+    /// 0.25 a quarter of the samples, another one in each epoch.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for no source at all, or a weight that is not above 0 and at most a million.
+    pub fn new(sources: Vec<(Arc<dyn Source>, f64)>) -> Result<Self> {
+        if sources.is_empty() {
+            return Err(setting("sources to join", "none", "at least one"));
+        }
+        if let Some((_, weight)) = sources.iter().find(|(_, w)| !(*w > 0.0 && *w <= 1e6)) {
+            return Err(setting("weight", weight, "a number above 0 and at most 1000000"));
+        }
+        let classes = sources[0].0.classes().to_vec();
+        let same = sources.iter().all(|(source, _)| source.classes() == classes);
+        let mut start = 0;
+        let sources = sources
+            .into_iter()
+            .map(|(source, weight)| {
+                let len = source.len();
+                start += len;
+                Weighted { source, weight, start: start - len }
+            })
+            .collect();
+        Ok(Self { sources, classes: if same { classes } else { Vec::new() } })
+    }
+
+    /// The number of the source that holds a sample, and the sample's number in it.
+    fn find(&self, index: usize) -> Result<(usize, usize)> {
+        let number = self.sources.partition_point(|weighted| weighted.start <= index) - 1;
+        let weighted = &self.sources[number];
+        match index - weighted.start {
+            inner if inner < weighted.source.len() => Ok((number, inner)),
+            _ => Err(Error::NoSuchSample { index, len: self.len() }),
+        }
+    }
+}
+
+impl Source for Join {
+    fn len(&self) -> usize {
+        self.sources.last().map_or(0, |last| last.start + last.source.len())
+    }
+
+    fn id(&self, index: usize) -> String {
+        match self.find(index) {
+            Ok((number, inner)) => format!("{number}/{}", self.sources[number].source.id(inner)),
+            Err(e) => e.to_string(),
+        }
+    }
+
+    fn get(&self, index: usize) -> Result<Sample> {
+        let (number, inner) = self.find(index)?;
+        let sample = self.sources[number].source.get(inner)?;
+        Ok(Sample { id: format!("{number}/{}", sample.id), ..sample })
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn target(&self, index: usize) -> Result<Target> {
+        let (number, inner) = self.find(index)?;
+        self.sources[number].source.target(inner)
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        let of_source = |weighted: &Weighted| {
+            let (weight, start) = (weighted.weight, weighted.start);
+            let parts = weighted.source.parts().into_iter();
+            parts
+                .map(move |part| Part { weight: part.weight * weight, ..part }.shifted(start))
+                .collect::<Vec<_>>()
+        };
+        self.sources.iter().flat_map(of_source).collect()
+    }
+}
+
+fn setting(name: &'static str, found: impl ToString, expected: &str) -> Error {
+    Error::Setting { name, found: found.to_string(), expected: format!("must be {expected}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Synthetic;
+
+    fn source(len: usize) -> Arc<dyn Source> {
+        Arc::new(Synthetic { len, height: 2, width: 2, channels: 3, seed: 0 })
+    }
+
+    #[test]
+    fn samples_are_found_where_they_are() {
+        let join = Join::new(vec![(source(3), 1.0), (source(0), 1.0), (source(2), 2.5)]).unwrap();
+        assert_eq!(join.len(), 5);
+        assert_eq!(join.id(2), "0/synthetic-000002");
+        assert_eq!(join.get(3).unwrap().id, "2/synthetic-000000");
+        assert!(matches!(join.get(5), Err(Error::NoSuchSample { index: 5, len: 5 })));
+        let parts = join.parts();
+        assert_eq!(parts.iter().map(Part::draws).collect::<Vec<_>>(), [3, 0, 5]);
+        assert_eq!(parts[2].samples, 3..5);
+    }
+
+    #[test]
+    fn weights_that_cannot_be_are_refused() {
+        for weight in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e7] {
+            assert!(Join::new(vec![(source(3), weight)]).is_err(), "{weight}");
+        }
+        assert!(Join::new(Vec::new()).is_err());
+    }
+}
