@@ -16,7 +16,7 @@ mod subset;
 mod synthetic;
 pub mod transform;
 
-pub use decode::{DecodeOptions, MAX_PIXELS, decode};
+pub use decode::{DecodeOptions, MAX_PIXELS, Probe, SCALED_DECODING, decode, probe};
 pub use demo::Demo;
 pub use error::{Error, Result};
 pub use folder::{EXTENSIONS, ImageFolder};

@@ -6,7 +6,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::decode::{DecodeOptions, decode};
+use crate::decode::{DecodeOptions, decode, decode_part, partial_size};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::transform::{CropBox, Size};
@@ -19,6 +19,8 @@ use crate::transform::{CropBox, Size};
 pub struct Picture {
     encoded: Option<(Bytes, DecodeOptions)>,
     image: OnceCell<Image>,
+    /// The size, if a part of the picture can be decoded alone.
+    partial_size: OnceCell<Option<Size>>,
 }
 
 /// A part of a picture.
@@ -43,14 +45,15 @@ impl fmt::Debug for Picture {
 
 impl From<Image> for Picture {
     fn from(image: Image) -> Self {
-        Self { encoded: None, image: OnceCell::from(image) }
+        Self { encoded: None, image: OnceCell::from(image), partial_size: OnceCell::new() }
     }
 }
 
 impl Picture {
     /// A picture of an image file's bytes, see [`decode`].
     pub fn encoded(bytes: impl Into<Bytes>, options: DecodeOptions) -> Self {
-        Self { encoded: Some((bytes.into(), options)), image: OnceCell::new() }
+        let (image, partial_size) = (OnceCell::new(), OnceCell::new());
+        Self { encoded: Some((bytes.into(), options)), image, partial_size }
     }
 
     /// The whole image.
@@ -82,15 +85,30 @@ impl Picture {
     /// # Errors
     /// See [`image`](Self::image).
     pub fn size(&self) -> Result<Size> {
+        if let (None, Some((bytes, options))) = (self.image.get(), &self.encoded)
+            && let Some(size) = *self.partial_size.get_or_init(|| partial_size(bytes, options))
+        {
+            return Ok(size);
+        }
         let image = self.image()?;
         Size::new(image.height, image.width)
     }
 
     /// The pixels of `area`, decoding no more than is needed for them where the format and the decoder allow it.
+    /// `wanted` is the size that they will be brought to: with [`DecodeOptions::scaled`] they may have fewer pixels
+    /// than the picture, but not fewer than that.
     ///
     /// # Errors
     /// See [`image`](Self::image); [`Error::Crop`] if the area is empty or reaches out of the image.
-    pub fn region(&self, area: CropBox) -> Result<Region<'_>> {
+    pub fn region(&self, area: CropBox, wanted: Size) -> Result<Region<'_>> {
+        if let (None, Some((bytes, options))) = (self.image.get(), &self.encoded)
+            && let Some(size) = *self.partial_size.get_or_init(|| partial_size(bytes, options))
+        {
+            area.check_inside(size)?;
+            if let Some((image, area)) = decode_part(bytes, options, area, wanted)? {
+                return Ok(Region { image: Cow::Owned(image), area });
+            }
+        }
         let image = self.image()?;
         area.check(image)?;
         Ok(Region { image: Cow::Borrowed(image), area })

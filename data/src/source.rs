@@ -97,9 +97,9 @@ impl Part {
 
     /// The same samples, counted from `by` on.
     pub(crate) fn shifted(mut self, by: usize) -> Self {
-        let shift = |range: &Range<usize>| range.start + by..range.end + by;
-        self.samples = shift(&self.samples);
-        self.shards = self.shards.iter().map(shift).collect();
+        for range in self.shards.iter_mut().chain([&mut self.samples]) {
+            *range = range.start + by..range.end + by;
+        }
         self
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn has_end(bytes: &[u8]) -> bool {
 fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let mut rest = bytes;
     loop {
-        let start = rest.iter().position(|&byte| byte == 0xFF)?;
+        let start = memchr::memchr(0xFF, rest)?;
         let after = &rest[start..];
         let fill = after.iter().position(|&byte| byte != 0xFF)?;
         rest = &after[fill + 1..];

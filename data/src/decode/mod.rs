@@ -1,20 +1,38 @@
 //! Bytes of an image file to pixels, as Pillow gives them.
 
 mod bitmap;
+mod header;
 mod jpeg;
 mod jpeg_end;
 mod orient;
 mod png_webp;
 mod tiff;
 mod tiff_palette;
+#[cfg(feature = "libjpeg-turbo")]
+mod turbo;
+
+/// Without a decoder of parts, all pictures are decoded whole.
+#[cfg(not(feature = "libjpeg-turbo"))]
+#[path = "no_part.rs"]
+mod part;
+#[cfg(feature = "libjpeg-turbo")]
+mod part;
+
+pub use header::{Probe, probe};
+pub(crate) use part::{decode_part, partial_size};
 
 use ::image::ImageFormat;
+
+use header::Header;
 
 use crate::error::{Error, Result};
 use crate::image::Image;
 
 /// The most pixels an image may claim by default: where Pillow stops with a `DecompressionBombError`.
 pub const MAX_PIXELS: u64 = 178_956_970;
+
+/// Whether this build can decode JPEG files at a smaller size (feature `libjpeg-turbo`).
+pub const SCALED_DECODING: bool = cfg!(feature = "libjpeg-turbo");
 
 /// How [`decode`] treats images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +43,16 @@ pub struct DecodeOptions {
     pub apply_exif: bool,
     /// The most pixels an image may claim; nothing is allocated for one that claims more.
     pub max_pixels: u64,
+    /// Whether a JPEG may be decoded at a half, a quarter or an eighth of its size where a crop of it is shrunk at
+    /// least as much afterwards. That is faster and changes pixels a little. Needs the feature `libjpeg-turbo`, and
+    /// does nothing without it (see [`SCALED_DECODING`]).
+    pub scaled: bool,
 }
 
 impl Default for DecodeOptions {
     /// Three channels, upright, at most [`MAX_PIXELS`].
     fn default() -> Self {
-        Self { channels: 3, apply_exif: true, max_pixels: MAX_PIXELS }
+        Self { channels: 3, apply_exif: true, max_pixels: MAX_PIXELS, scaled: false }
     }
 }
 
@@ -51,7 +73,7 @@ impl Default for DecodeOptions {
 /// the file's bands cannot give the channels asked for. A picture of which a part is missing is always an error.
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Image> {
     let bitmap = match format(bytes)? {
-        ImageFormat::Jpeg => jpeg::decode(bytes, options)?,
+        ImageFormat::Jpeg => jpeg::Jpeg::open(bytes, options)?.decode()?,
         ImageFormat::Png => png_webp::png(bytes, options)?,
         ImageFormat::WebP => png_webp::webp(bytes, options)?,
         ImageFormat::Tiff => tiff::decode(bytes, options)?,

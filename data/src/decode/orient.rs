@@ -3,6 +3,8 @@
 use ::image::metadata::Orientation;
 
 use crate::image::{Image, Pixels};
+#[cfg(feature = "libjpeg-turbo")]
+use crate::transform::{CropBox, Size};
 
 /// Applies the orientation a file notes.
 pub(super) fn upright(image: Image, orientation: Orientation) -> Image {
@@ -20,9 +22,41 @@ pub(super) fn upright(image: Image, orientation: Orientation) -> Image {
     Image { width, height, channels: image.channels, pixels }
 }
 
-fn swaps_axes(orientation: Orientation) -> bool {
+pub(super) fn swaps_axes(orientation: Orientation) -> bool {
     use Orientation::*;
     matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
+}
+
+/// Where a box of the upright picture, of `upright` rows and columns, lies in the stored one.
+#[cfg(feature = "libjpeg-turbo")]
+pub(super) fn stored_area(area: CropBox, upright: Size, orientation: Orientation) -> CropBox {
+    use Orientation::*;
+    let back = match orientation {
+        Rotate90 => Rotate270,
+        Rotate270 => Rotate90,
+        same => same,
+    };
+    upright_area(area, upright, back)
+}
+
+/// Where a box of the stored picture, of `stored` rows and columns, lies in the upright one.
+#[cfg(feature = "libjpeg-turbo")]
+pub(super) fn upright_area(area: CropBox, stored: Size, orientation: Orientation) -> CropBox {
+    use Orientation::*;
+    let CropBox { top, left, height, width } = area;
+    let (bottom, right) = (stored.height - top - height, stored.width - left - width);
+    let (top, left) = match orientation {
+        NoTransforms => (top, left),
+        FlipHorizontal => (top, right),
+        Rotate180 => (bottom, right),
+        FlipVertical => (bottom, left),
+        Rotate90FlipH => (left, top),
+        Rotate90 => (left, bottom),
+        Rotate270FlipH => (right, bottom),
+        Rotate270 => (right, top),
+    };
+    let (height, width) = if swaps_axes(orientation) { (width, height) } else { (height, width) };
+    CropBox { top, left, height, width }
 }
 
 /// The samples of the upright picture, gathered pixel by pixel from `samples`, `[height, width, channels]`.

@@ -7,7 +7,7 @@ use ::image::codecs::webp::WebPDecoder;
 use ::image::{ColorType, DynamicImage, ImageDecoder, ImageError, Limits};
 
 use super::bitmap::{Bitmap, Colour, Samples};
-use super::{DecodeOptions, check_size};
+use super::{DecodeOptions, Header, check_size};
 use crate::error::{Error, Result};
 
 pub(super) fn png(bytes: &[u8], options: &DecodeOptions) -> Result<Bitmap> {
@@ -19,6 +19,29 @@ pub(super) fn webp(bytes: &[u8], options: &DecodeOptions) -> Result<Bitmap> {
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(|e| failure("WebP", e))?;
     decoder.set_limits(limits(options)).map_err(|e| failure("WebP", e))?;
     read(decoder, "WebP", options)
+}
+
+pub(super) fn png_header(bytes: &[u8], options: &DecodeOptions) -> Result<Header> {
+    let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits(options));
+    header(&mut decoder.map_err(|e| failure("PNG", e))?, "PNG", options)
+}
+
+pub(super) fn webp_header(bytes: &[u8], options: &DecodeOptions) -> Result<Header> {
+    let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(|e| failure("WebP", e))?;
+    header(&mut decoder, "WebP", options)
+}
+
+fn header(
+    decoder: &mut impl ImageDecoder,
+    format: &'static str,
+    options: &DecodeOptions,
+) -> Result<Header> {
+    let (width, height) = decoder.dimensions();
+    let (width, height) = (width as usize, height as usize);
+    check_size(width, height, options)?;
+    let orientation = decoder.orientation().map_err(|e| failure(format, e))?;
+    let bands = usize::from(decoder.color_type().channel_count());
+    Ok(Header { format, width, height, bands, orientation })
 }
 
 /// Four 16-bit samples a pixel and as much again to work with: a backstop against chunks that unpack without end.
@@ -33,10 +56,7 @@ fn read(
     format: &'static str,
     options: &DecodeOptions,
 ) -> Result<Bitmap> {
-    let (width, height) = decoder.dimensions();
-    let (width, height) = (width as usize, height as usize);
-    check_size(width, height, options)?;
-    let orientation = decoder.orientation().map_err(|e| failure(format, e))?;
+    let Header { width, height, orientation, .. } = header(&mut decoder, format, options)?;
     let colour = match decoder.color_type() {
         ColorType::L8 | ColorType::L16 => Colour::Grey,
         ColorType::La8 | ColorType::La16 => Colour::GreyAlpha,

@@ -9,7 +9,7 @@ use ::tiff::tags::{ExtraSamples, PhotometricInterpretation, Tag};
 use ::tiff::{ColorType, TiffError};
 
 use super::bitmap::{Bitmap, Colour, Samples, ycc_to_rgb};
-use super::{DecodeOptions, check_size, tiff_palette};
+use super::{DecodeOptions, Header, check_size, tiff_palette};
 use crate::error::{Error, Result};
 
 const FORMAT: &str = "TIFF";
@@ -18,13 +18,7 @@ type Reader<'a> = Decoder<Cursor<Cow<'a, [u8]>>>;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Bitmap> {
     let mut decoder = open(Cow::Borrowed(bytes), options)?;
-    let (width, height) = decoder.dimensions().map_err(failure)?;
-    let (width, height) = (width as usize, height as usize);
-    check_size(width, height, options)?;
-    let orientation = decoder.find_tag_unsigned(Tag::Orientation).map_err(failure)?;
-    let orientation =
-        orientation.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms);
-
+    let (width, height, orientation) = size(&mut decoder, options)?;
     let (colour, samples) = match photometric(&mut decoder)? {
         Some(PhotometricInterpretation::RGBPalette) => {
             palette_image(bytes, &mut decoder, options, width)?
@@ -35,6 +29,27 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Bitmap> {
         }
     };
     Ok(Bitmap { width, height, colour, samples, orientation })
+}
+
+/// What the file says of itself.
+pub(super) fn header(bytes: &[u8], options: &DecodeOptions) -> Result<Header> {
+    let mut decoder = open(Cow::Borrowed(bytes), options)?;
+    let (width, height, orientation) = size(&mut decoder, options)?;
+    let bands = match photometric(&mut decoder)? {
+        Some(PhotometricInterpretation::RGBPalette) => 3,
+        _ => usize::from(decoder.colortype().map_err(failure)?.num_samples()),
+    };
+    Ok(Header { format: FORMAT, width, height, bands, orientation })
+}
+
+/// Columns, rows and orientation.
+fn size(decoder: &mut Reader<'_>, options: &DecodeOptions) -> Result<(usize, usize, Orientation)> {
+    let (width, height) = decoder.dimensions().map_err(failure)?;
+    let (width, height) = (width as usize, height as usize);
+    check_size(width, height, options)?;
+    let orientation = decoder.find_tag_unsigned(Tag::Orientation).map_err(failure)?;
+    let orientation = orientation.and_then(Orientation::from_exif);
+    Ok((width, height, orientation.unwrap_or(Orientation::NoTransforms)))
 }
 
 fn open<'a>(bytes: Cow<'a, [u8]>, options: &DecodeOptions) -> Result<Reader<'a>> {

@@ -28,6 +28,11 @@ impl CropBox {
     /// An error unless the box has pixels and all of them lie in the image.
     pub(crate) fn check(&self, image: &Image) -> Result<()> {
         image.check()?;
+        self.check_inside(Size { height: image.height, width: image.width })
+    }
+
+    /// An error unless the box has pixels and all of them lie in an image of this size.
+    pub(crate) fn check_inside(&self, image: Size) -> Result<()> {
         let inside =
             |start: usize, len: usize, end: usize| len > 0 && start < end && len <= end - start;
         if inside(self.top, self.height, image.height) && inside(self.left, self.width, image.width)

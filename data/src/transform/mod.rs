@@ -88,7 +88,7 @@ impl Transform for TrainTransform {
             Some(crop) => crop.params(height, width, rng),
             None => CropBox { top: 0, left: 0, height, width },
         };
-        let region = picture.region(area)?;
+        let region = picture.region(area, self.size)?;
         let mut image = crop_resize(&region.image, region.area, self.size)?;
         if let Some(flip) = &self.flip {
             flip.apply(&mut image, rng);
