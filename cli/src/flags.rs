@@ -23,6 +23,12 @@ pub struct Flags {
     /// How often each image is drawn in an epoch, each time with another crop and mask
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub repeat: Option<usize>,
+    /// How often each drawn image is taken in a row, decoded once, each time with another crop and mask
+    #[arg(long, alias = "aug_repeats", value_name = "N", help_heading = "Data")]
+    pub aug_repeats: Option<usize>,
+    /// `full`, or `scaled`: JPEG decoded at a smaller size where that is enough, which changes pixels a little
+    #[arg(long, value_name = "KIND", help_heading = "Data")]
+    pub decode: Option<String>,
     /// Images of the `synthetic` data
     #[arg(long, alias = "synthetic_images", value_name = "N", help_heading = "Data")]
     pub synthetic_images: Option<usize>,

@@ -5,6 +5,7 @@
 mod allocator;
 mod batching;
 mod choice;
+mod data;
 mod environment;
 mod exit;
 mod flags;
@@ -49,6 +50,8 @@ enum Command {
     /// Pre-train a masked autoencoder (the same as `mae-pretrain`).
     #[command(args_override_self = true, allow_negative_numbers = true)]
     Pretrain(Box<pretrain::Args>),
+    /// Look at a dataset, or measure how fast it is read.
+    Data(Box<data::Args>),
     /// List the built-in recipes, or show one.
     Recipes(recipes::Args),
 }
@@ -68,6 +71,7 @@ pub fn longmae(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             exit::code(pretrain::run(*args, "longmae pretrain"))
         }
         Ok(Longmae { command: Command::Recipes(args) }) => exit::code(recipes::run(&args)),
+        Ok(Longmae { command: Command::Data(args) }) => exit::code(data::run(&args)),
         Err(error) => usage(&error),
     }
 }

@@ -4,7 +4,9 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use longmae_data::transform::{HorizontalFlip, Normalize, RandomResizedCrop};
-use longmae_data::{DecodeOptions, IMAGENET_MEAN, IMAGENET_STD, MaxCorrupt, Size, Spec};
+use longmae_data::{
+    DecodeOptions, IMAGENET_MEAN, IMAGENET_STD, MaxCorrupt, SCALED_DECODING, Size, Spec,
+};
 use longmae_mae::{DecoderConfig, MaeConfig, decoder_preset};
 use longmae_masking::{MaskCount, MaskDesign};
 use longmae_ops::{Compute, Kernels, Precision};
@@ -50,6 +52,7 @@ pub struct Settings {
     pub adamw: AdamWConfig,
     pub clip_grad: Option<f64>,
     pub repeat: usize,
+    pub aug_repeats: usize,
     pub max_corrupt: MaxCorrupt,
     pub save_every: SaveEvery,
     pub keep: usize,
@@ -93,6 +96,7 @@ impl Settings {
         let validation = validation(&mut flags)?;
         let (height, width) = mae.encoder.grid.image_size();
         let exif = *flags.exif_orientation.get_or_insert(true);
+        let scaled = flags.decode.as_deref() == Some("scaled");
         let drop_path = within("drop_path", *flags.drop_path.get_or_insert(0.0), 0.0, 0.999)?;
         let compute = compute(&mut flags)?;
         let optimiser = optimisation(&mut flags, &batching)?;
@@ -102,7 +106,12 @@ impl Settings {
             data,
             synthetic_images,
             validation,
-            decode: DecodeOptions { channels, apply_exif: exif, ..DecodeOptions::default() },
+            decode: DecodeOptions {
+                channels,
+                apply_exif: exif,
+                scaled,
+                ..DecodeOptions::default()
+            },
             size: Size::new(height, width).map_err(usage)?,
             crop,
             flip,
@@ -123,6 +132,7 @@ impl Settings {
             adamw: optimiser.adamw,
             clip_grad: flags.clip_grad,
             repeat: count("repeat", *flags.repeat.get_or_insert(1), 1_000_000)?,
+            aug_repeats: count("aug_repeats", *flags.aug_repeats.get_or_insert(1), 1_000_000)?,
             max_corrupt: run.max_corrupt,
             save_every: run.save_every,
             keep: count("keep", *flags.keep.get_or_insert(2), usize::MAX)?,
@@ -146,6 +156,12 @@ fn check_names(flags: &mut Flags) -> anyhow::Result<()> {
     check("kernels", &mut flags.kernels, "fused", &["fused", "reference"], &[])?;
     let strategies = ["random", "block", "grid"];
     check("mask strategy", &mut flags.mask_strategy, "random", &strategies, &[])?;
+    check("decode", &mut flags.decode, "full", &["full", "scaled"], &[])?;
+    if flags.decode.as_deref() == Some("scaled") && !SCALED_DECODING {
+        return Err(usage(
+            "decode scaled: this program was built without it (cargo build --features libjpeg-turbo)",
+        ));
+    }
     check("mask count", &mut flags.mask_count, "published", &["published", "units"], &[])?;
     check("crop", &mut flags.crop, "random", &["random", "none"], &["byol"])
 }

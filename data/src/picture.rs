@@ -6,7 +6,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::decode::{DecodeOptions, decode, decode_part, partial_size};
+use crate::decode::{DecodeOptions, Probe, decode, decode_part, partial_size, probe};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::transform::{CropBox, Size};
@@ -54,6 +54,14 @@ impl Picture {
     pub fn encoded(bytes: impl Into<Bytes>, options: DecodeOptions) -> Self {
         let (image, partial_size) = (OnceCell::new(), OnceCell::new());
         Self { encoded: Some((bytes.into(), options)), image, partial_size }
+    }
+
+    /// What the file says of itself, without decoding it; `None` if the picture is no file.
+    ///
+    /// # Errors
+    /// See [`probe`].
+    pub fn probe(&self) -> Option<Result<Probe>> {
+        self.encoded.as_ref().map(|(bytes, options)| probe(bytes, options))
     }
 
     /// The whole image.

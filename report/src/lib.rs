@@ -16,8 +16,8 @@ pub use curve::{Mark, Series, loss_svg};
 pub use error::{Error, Result};
 pub use file::{encode_png, write_atomic, write_png};
 pub use memory::{ActivationModel, Memory};
-pub use picture::reconstruction_grid;
-pub use reconstruction::{ImageSpec, Planes, Reconstruction, Statistics, denormalize};
+pub use picture::{contact_sheet, reconstruction_grid};
+pub use reconstruction::{ImageSpec, MaskedImage, Planes, Reconstruction, Statistics, denormalize};
 
 /// A raster of 8-bit RGB pixels, re-exported from the `image` crate.
 pub use image::RgbImage;

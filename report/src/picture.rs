@@ -4,7 +4,7 @@ use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
 use crate::text::{Font, wrap};
-use crate::{Error, ImageSpec, Reconstruction, Result, Statistics};
+use crate::{Error, ImageSpec, MaskedImage, Reconstruction, Result, Statistics};
 
 const PAPER: Rgb<u8> = Rgb([250, 250, 251]);
 const INK: Rgb<u8> = Rgb([38, 43, 51]);
@@ -40,38 +40,71 @@ pub fn reconstruction_grid(
     statistics: Statistics,
     rows: &[Reconstruction],
 ) -> Result<RgbImage> {
-    if rows.is_empty() || rows.len() > MOST_ROWS {
-        return Err(Error::Shape(format!(
-            "a picture of {} rows: 1 to {MOST_ROWS} can be drawn",
-            rows.len()
-        )));
-    }
+    check_rows(rows.len())?;
     let mut cells = Vec::with_capacity(rows.len());
     for row in rows {
         let planes = spec.reconstruct(row, statistics)?;
         let columns = [planes.original, planes.masked, planes.prediction, planes.pasted];
         cells.push(columns.map(|planar| spec.cell(&planar)));
     }
-    let notes = notes(spec, statistics, rows);
-    Ok(compose(title, &notes, &cells))
+    let mut notes = vec![hidden_share(spec, rows.iter().map(|row| &row.mask))];
+    notes.push(statistics.description().to_owned());
+    notes.extend(bands(spec));
+    Ok(compose(title, &notes, HEADINGS, &cells))
 }
 
-/// The lines below the title.
-fn notes(spec: &ImageSpec, statistics: Statistics, rows: &[Reconstruction]) -> Vec<String> {
-    let patches = rows.iter().flat_map(|row| &row.mask);
-    let (total, hidden) = (patches.clone().count(), patches.filter(|removed| **removed).count());
+/// Draws samples, two in a row, each as the model gets it and with its hidden patches grey.
+///
+/// The header has `title`, what share of the patches is hidden, and which bands are shown. See
+/// [`reconstruction_grid`] for how images are shown.
+///
+/// # Errors
+///
+/// [`Error::Shape`] if there are no samples, or more than 2048, or if sizes do not fit together;
+/// [`Error::Length`] if an image or a mask has the wrong length.
+pub fn contact_sheet(title: &str, spec: &ImageSpec, samples: &[MaskedImage]) -> Result<RgbImage> {
+    check_rows(samples.len().div_ceil(2))?;
+    let mut rows = Vec::new();
+    for pair in samples.chunks(2) {
+        let mut row = Vec::with_capacity(4);
+        for MaskedImage { image, mask } in pair {
+            row.extend(spec.masked(image, mask)?.map(|planar| spec.cell(&planar)));
+        }
+        let (width, height) = row[0].dimensions();
+        row.resize(4, RgbImage::from_pixel(width, height, PAPER));
+        rows.push(<[RgbImage; 4]>::try_from(row).unwrap_or_default());
+    }
+    let mut notes = vec![hidden_share(spec, samples.iter().map(|sample| &sample.mask))];
+    notes.extend(bands(spec));
+    let headings = ["sample", "visible patches", "sample", "visible patches"];
+    Ok(compose(title, &notes, headings, &rows))
+}
+
+fn check_rows(rows: usize) -> Result<()> {
+    match rows {
+        1..=MOST_ROWS => Ok(()),
+        _ => Err(Error::Shape(format!("a picture of {rows} rows: 1 to {MOST_ROWS} can be drawn"))),
+    }
+}
+
+fn hidden_share<'a>(spec: &ImageSpec, masks: impl Iterator<Item = &'a Vec<bool>>) -> String {
+    let (mut total, mut hidden) = (0, 0);
+    for mask in masks {
+        total += mask.len();
+        hidden += mask.iter().filter(|removed| **removed).count();
+    }
     let percent = 100.0 * hidden as f64 / total as f64;
     let p = spec.patch_size;
-    let mut notes = vec![
-        format!("{percent:.1}% of the patches of {p} x {p} pixels are hidden."),
-        statistics.description().to_owned(),
-    ];
+    format!("{percent:.1}% of the patches of {p} x {p} pixels are hidden.")
+}
+
+/// Which bands are shown, where that is not plain.
+fn bands(spec: &ImageSpec) -> Option<String> {
     match spec.channels {
-        1 | 3 => {}
-        2 => notes.push("Shown: band 1 of 2, as grey.".to_owned()),
-        n => notes.push(format!("Shown: bands 1-3 of {n}, as red, green and blue.")),
+        1 | 3 => None,
+        2 => Some("Shown: band 1 of 2, as grey.".to_owned()),
+        n => Some(format!("Shown: bands 1-3 of {n}, as red, green and blue.")),
     }
-    notes
 }
 
 impl ImageSpec {
@@ -105,7 +138,12 @@ fn fit(picture: RgbImage) -> RgbImage {
 }
 
 /// Puts header and cells, all of the same size, on one sheet.
-fn compose(title: &str, notes: &[String], cells: &[[RgbImage; 4]]) -> RgbImage {
+fn compose(
+    title: &str,
+    notes: &[String],
+    headings: [&str; 4],
+    cells: &[[RgbImage; 4]],
+) -> RgbImage {
     let (cell_width, cell_height) = cells[0][0].dimensions();
     // Narrow images still leave room for the headings.
     let column = cell_width.max(SMALLEST_CELL);
@@ -124,7 +162,7 @@ fn compose(title: &str, notes: &[String], cells: &[[RgbImage; 4]]) -> RgbImage {
         top += font.line_height();
     }
     let column_left = |i: u32| MARGIN + i * (column + GAP);
-    for (heading, i) in HEADINGS.iter().zip(0..) {
+    for (heading, i) in headings.iter().zip(0..) {
         Font::Heading.draw(&mut sheet, (column_left(i), headings_top), INK, heading);
     }
     for (row, n) in cells.iter().zip(0..) {
@@ -192,12 +230,25 @@ mod tests {
     }
 
     #[test]
+    fn a_contact_sheet_has_two_samples_a_row() {
+        let (spec, row) = example(3, 160, 160);
+        let sample = MaskedImage { image: row.image, mask: row.mask };
+        let sheet =
+            contact_sheet("data", &spec, &[sample.clone(), sample.clone(), sample]).unwrap();
+        let top = sheet.height() - MARGIN - 160;
+        let at = |i: u32, x: u32, y: u32| sheet.get_pixel(MARGIN + i * (160 + GAP) + x, y).0;
+        // The second patch is hidden; the last row's second half is empty.
+        assert_eq!([at(0, 4, top), at(1, 4, top), at(2, 4, top)], [[255; 3], [128; 3], PAPER.0]);
+        assert_eq!(at(3, 4, top - 160 - GAP), [128; 3]);
+        assert!(contact_sheet("none", &spec, &[]).is_err());
+    }
+
+    #[test]
     fn the_header_says_what_is_shown() {
         let (spec, row) = example(5, 32, 32);
-        let notes = notes(&spec, Statistics::HiddenPatches, &[row]).join("\n");
-        assert!(notes.contains("75.0% of the patches of 4 x 4 pixels"), "{notes}");
-        assert!(notes.contains("each patch are taken from the original"), "{notes}");
-        assert!(notes.contains("bands 1-3 of 5"), "{notes}");
+        let share = hidden_share(&spec, [row.mask].iter());
+        assert!(share.contains("75.0% of the patches of 4 x 4 pixels"), "{share}");
+        assert!(bands(&spec).unwrap().contains("bands 1-3 of 5"));
     }
 
     #[test]

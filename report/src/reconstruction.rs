@@ -76,6 +76,15 @@ pub struct Reconstruction {
     pub pred: Vec<f32>,
 }
 
+/// An image as a model sees it, and which of its patches are hidden.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MaskedImage {
+    /// Normalised: `[channels, height, width]`.
+    pub image: Vec<f32>,
+    /// For each patch, row by row: whether it is removed.
+    pub mask: Vec<bool>,
+}
+
 /// The four columns of a picture: `[channels, height, width]` each, in the display range, where
 /// 0 is black and 1 is white. Predictions may lie outside of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,18 +139,31 @@ impl ImageSpec {
             pasted[i] = prediction[i];
         }
 
+        let [original, masked] = self.masked(&row.image, &row.mask)?;
         let display = |planar: &[f32]| denormalize(planar, &self.mean, &self.std);
-        let original = display(&row.image)?;
-        let mut masked = original.clone();
-        for &i in &hidden {
-            masked[i] = HIDDEN_GREY;
-        }
         Ok(Planes {
             original,
             masked,
             prediction: display(&prediction)?,
             pasted: display(&pasted)?,
         })
+    }
+
+    /// An image, `[channels, height, width]` as the model sees it, brought to the display range: as it is, and with the
+    /// patches that `mask` removes grey.
+    ///
+    /// # Errors
+    ///
+    /// See [`reconstruct`](Self::reconstruct).
+    pub fn masked(&self, image: &[f32], mask: &[bool]) -> Result<[Vec<f32>; 2]> {
+        self.check()?;
+        self.check_image(image, mask)?;
+        let original = denormalize(image, &self.mean, &self.std)?;
+        let mut masked = original.clone();
+        for i in self.hidden_values(mask) {
+            masked[i] = HIDDEN_GREY;
+        }
+        Ok([original, masked])
     }
 
     fn check(&self) -> Result<()> {
@@ -164,10 +186,14 @@ impl ImageSpec {
     }
 
     fn check_row(&self, row: &Reconstruction) -> Result<()> {
+        self.check_image(&row.image, &row.mask)?;
+        check_length("prediction", &row.pred, row.image.len())
+    }
+
+    fn check_image(&self, image: &[f32], mask: &[bool]) -> Result<()> {
         let values = self.channels.saturating_mul(self.height).saturating_mul(self.width);
-        check_length("image", &row.image, values)?;
-        check_length("mask", &row.mask, self.patches(self.patch_size))?;
-        check_length("prediction", &row.pred, values)
+        check_length("image", image, values)?;
+        check_length("mask", mask, self.patches(self.patch_size))
     }
 
     /// Side of a predicted patch in pixels.

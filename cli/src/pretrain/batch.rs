@@ -173,7 +173,8 @@ fn digest(source: &dyn Source) -> String {
     hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn train_loader(
+/// Endless batches to train on.
+pub fn train_loader(
     source: &Arc<dyn Source>,
     settings: &Settings,
     start: LoaderState,
@@ -181,6 +182,7 @@ fn train_loader(
     let config = LoaderConfig {
         group: settings.batching.effective,
         repeat: settings.repeat,
+        aug_repeats: settings.aug_repeats,
         start,
         ..loader_config(settings)
     };

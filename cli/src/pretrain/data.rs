@@ -38,19 +38,18 @@ impl Sources {
     /// Optimiser steps of an epoch; the last incomplete one is dropped.
     pub fn steps_per_epoch(&self, settings: &Settings) -> anyhow::Result<u64> {
         let drawn = self.train.parts().iter().map(Part::draws).fold(0, usize::saturating_add);
-        let images = drawn.saturating_mul(settings.repeat);
+        let repeat = settings.repeat.saturating_mul(settings.aug_repeats);
+        let images = drawn.saturating_mul(repeat);
         if images > LONGEST_EPOCH {
             anyhow::bail!(
-                "an epoch of {drawn} images x repeat {}: at most {LONGEST_EPOCH} can be put in order",
-                settings.repeat
+                "an epoch of {drawn} images x repeat {repeat}: at most {LONGEST_EPOCH} can be put in order"
             );
         }
         let effective = settings.batching.effective;
         if images < effective {
             anyhow::bail!(
-                "an epoch has {images} images ({drawn} x repeat {}), fewer than one step takes (effective batch \
-                 {effective}): lower --batch-size or raise --repeat",
-                settings.repeat
+                "an epoch has {images} images ({drawn} x repeat {repeat}), fewer than one step takes (effective batch \
+                 {effective}): lower --batch-size or raise --repeat"
             );
         }
         Ok((images / effective) as u64)

@@ -12,6 +12,9 @@ mod task;
 mod validation;
 mod words;
 
+pub use batch::train_loader;
+pub use data::Sources;
+
 use std::path::PathBuf;
 
 use longmae_ops::Isa;
