@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use longmae_data::rng::Purpose;
 use longmae_data::{
-    Error, Image, Item, Loader, LoaderConfig, LoaderState, MaxCorrupt, Normalize, Pixels, Result,
-    Sample, Size, Source, Target, TrainTransform, split,
+    Error, Image, Item, Join, Loader, LoaderConfig, LoaderState, MaxCorrupt, Normalize, Pixels,
+    Result, Sample, Size, Source, Target, TrainTransform, split,
 };
 use rand::RngCore;
 
@@ -319,4 +319,127 @@ fn a_held_out_share_can_be_loaded() {
     let (train, val) = (load(train), load(val));
     assert_eq!((train.len(), val.len()), (30, 10));
     assert!(val.iter().all(|id| !train.contains(id)));
+}
+
+/// What an optimiser step sees, in the order of positions, whatever number of ranks shares it.
+fn steps(world: usize, batch_size: usize, aug_repeats: usize) -> Vec<Batch> {
+    let of_rank = |rank| {
+        let source = Numbered { corrupt: vec![4], ..Numbered::new(45) };
+        let settings = LoaderConfig { rank, world, batch_size, group: 16, aug_repeats, ..config() };
+        all(loader(source, settings).unwrap())
+    };
+    let ranks: Vec<_> = (0..world).map(of_rank).collect();
+    let micro = 16 / (batch_size * world);
+    let count = ranks[0].len() / micro;
+    assert!(ranks.iter().all(|batches| batches.len() == count * micro));
+    let step = |step: usize| {
+        let batches = ranks.iter().flat_map(|rank| &rank[step * micro..(step + 1) * micro]);
+        let mut items: Batch = batches.flatten().cloned().collect();
+        items.sort_by_key(|(_, position, ..)| *position);
+        items
+    };
+    (0..count).map(step).collect()
+}
+
+#[test]
+fn ranks_share_an_epoch_without_overlap_and_without_a_trace() {
+    let alone = steps(1, 16, 1);
+    assert_eq!(alone.len(), 6);
+    for epoch in alone.chunks(2) {
+        let mut positions: Vec<_> = epoch.iter().flatten().map(|item| item.1).collect();
+        positions.dedup();
+        assert_eq!(positions, (0..32).collect::<Vec<_>>());
+    }
+    for (world, batch_size) in [(1, 4), (2, 8), (2, 2), (4, 4), (16, 1)] {
+        assert!(steps(world, batch_size, 1) == alone, "{world} ranks of {batch_size}");
+    }
+    assert!(steps(4, 2, 3) == steps(1, 16, 3));
+}
+
+/// A run that goes on with other ranks goes on with the same samples.
+#[test]
+fn the_number_of_ranks_may_change_between_steps() {
+    let alone = steps(1, 16, 1);
+    let start = LoaderState { seed: 3, epoch: 1, position: 16 };
+    let of_rank = |rank| {
+        let source = Numbered { corrupt: vec![4], ..Numbered::new(45) };
+        let settings = LoaderConfig { rank, world: 2, batch_size: 8, group: 16, start, ..config() };
+        loader(source, settings).unwrap().next_batch().unwrap().unwrap()
+    };
+    assert_eq!([of_rank(0), of_rank(1)].concat(), alone[3]);
+}
+
+#[test]
+fn evaluation_is_shared_to_the_last_sample() {
+    for world in [2, 3] {
+        let of_rank = |rank| {
+            let settings = LoaderConfig {
+                shuffle: false,
+                drop_last: false,
+                epochs: Some(1),
+                rank,
+                world,
+                batch_size: 4,
+                group: 4 * world,
+                ..config()
+            };
+            let loader = loader(Numbered::new(18), settings).unwrap();
+            let expected = loader.batches_per_epoch();
+            let batches = all(loader);
+            assert_eq!(batches.len() as u64, expected);
+            ids(&batches)
+        };
+        let mut seen: Vec<_> = (0..world).flat_map(of_rank).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..18).collect::<Vec<_>>());
+    }
+}
+
+/// Repeated augmentation: side by side, read once, cropped and masked anew.
+#[test]
+fn repeats_side_by_side_are_read_once() {
+    let source = Arc::new(Numbered::new(8));
+    let settings = LoaderConfig { aug_repeats: 4, epochs: Some(1), ..config() };
+    let loader = loader_of(Arc::clone(&source) as Arc<dyn Source>, settings).unwrap();
+    let batches = all(loader);
+    assert_eq!(batches.len(), 8);
+    assert_eq!(source.read.load(Ordering::SeqCst), 8);
+    for batch in &batches {
+        assert!(batch.iter().all(|item| item.0 == batch[0].0));
+        assert!(batch[1..].iter().all(|item| item.2 != batch[0].2 && item.3 != batch[0].3));
+    }
+}
+
+#[test]
+fn joined_sources_are_drawn_by_their_weights() {
+    let part = |len| Arc::new(Numbered::new(len)) as Arc<dyn Source>;
+    let joined = Arc::new(Join::new(vec![(part(10), 2.0), (part(12), 0.5)]).unwrap());
+    let settings = LoaderConfig { batch_size: 1, group: 1, ..config() };
+    let run = |workers| {
+        let settings = LoaderConfig { workers, ..settings.clone() };
+        all(loader_of(joined.clone(), settings).unwrap()).concat()
+    };
+    let drawn = run(1);
+    assert!(drawn == run(3));
+    assert_eq!(drawn.len(), 3 * 26);
+    for epoch in drawn.chunks(26) {
+        let of = |name: &str| epoch.iter().filter(|item| item.0 == name).collect::<Vec<_>>();
+        for index in 0..10 {
+            let twice = of(&format!("0/{index}"));
+            assert_eq!(twice.len(), 2);
+            assert!(twice[0].2 != twice[1].2 && twice[0].3 != twice[1].3, "crop and mask");
+        }
+        assert_eq!(epoch.iter().filter(|item| item.0.starts_with("1/")).count(), 6);
+    }
+}
+
+#[test]
+fn settings_of_ranks_that_cannot_be_are_refused() {
+    for (rank, world, group, expected) in
+        [(2, 2, 8, "rank 2"), (0, 0, 8, "world 0"), (0, 3, 8, "group 8")]
+    {
+        let settings = LoaderConfig { rank, world, group, ..config() };
+        let message = loader(Numbered::new(20), settings).err().unwrap().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
 }
