@@ -132,7 +132,7 @@ impl HubBuilder {
     }
 
     /// The pause after the first failed attempt, doubled with each (half a second if not said), and the longest pause
-    /// (a minute if not said): a server that asks for a longer one is not waited for.
+    /// (five minutes if not said): a server that asks for a longer one is not waited for.
     pub fn pauses(mut self, first: Duration, longest: Duration) -> Self {
         (self.retry.backoff, self.retry.longest) = (first, longest);
         self

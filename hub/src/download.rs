@@ -10,6 +10,8 @@ use crate::{Error, Progress, Result};
 
 /// Bytes read between two reports.
 const PIECE: usize = 1 << 17;
+/// Bytes that an attempt must bring for the next failure to count as the first again.
+const PROGRESS: u64 = 1 << 17;
 
 /// What is to be downloaded, and where to.
 pub(crate) struct Download<'a> {
@@ -43,7 +45,7 @@ impl Download<'_> {
                 }
                 Err(error) => error,
             };
-            if partial.done() > furthest {
+            if partial.done() >= furthest.saturating_add(PROGRESS) {
                 (failures, furthest) = (0, partial.done());
             }
             failures += 1;
@@ -66,16 +68,25 @@ impl Download<'_> {
             return Ok(());
         }
         let range = Some(partial.done()).filter(|done| *done > 0);
-        let reply = match self.http.send("GET", &self.url, range, Follow::Anywhere, &self.subject) {
-            // The file is shorter than what is there.
-            Err(Error::Status { status: 416, .. }) if range.is_some() => {
-                partial.restart()?;
-                self.http.send("GET", &self.url, None, Follow::Anywhere, &self.subject)?
+        let reply = match (self.request(range), range) {
+            // The file is shorter than what is there, or the server sends another part than it was asked for.
+            (Err(Error::Status { status: 416, .. }), Some(_)) => self.request_afresh(partial)?,
+            (Ok(reply), Some(from)) if starts_elsewhere(&reply, from) => {
+                self.request_afresh(partial)?
             }
-            other => other?,
+            (reply, _) => reply?,
         };
         let total = self.check_start(&reply, partial)?;
         self.receive(reply, partial, total)
+    }
+
+    fn request(&self, range_from: Option<u64>) -> Result<Reply> {
+        self.http.send("GET", &self.url, range_from, Follow::Anywhere, &self.subject)
+    }
+
+    fn request_afresh(&self, partial: &mut Partial) -> Result<Reply> {
+        partial.restart()?;
+        self.request(None)
     }
 
     /// Fits the file to where the answer starts; the whole size, if it is known by now.
@@ -88,13 +99,8 @@ impl Download<'_> {
                 }
                 reply.header("content-length").and_then(|text| text.parse().ok())
             }
-            206 => {
-                let range = reply.header("content-range").and_then(content_range);
-                let Some((_, total)) = range.filter(|(start, _)| *start == partial.done()) else {
-                    let reason = "its Content-Range is not what was asked for".into();
-                    return Err(Error::Protocol { url: reply.shown_url(), reason });
-                };
-                total
+            206 if !starts_elsewhere(reply, partial.done()) => {
+                reply.header("content-range").and_then(content_range).and_then(|(_, total)| total)
             }
             status => {
                 let reason = format!("status {status} instead of the file");
@@ -157,6 +163,12 @@ impl Download<'_> {
         let path = self.subject.path.unwrap_or_default().to_owned();
         Error::Cut { repo: self.subject.repo.clone(), path, done, total, reason }
     }
+}
+
+/// Whether an answer with a part of the file starts somewhere else.
+fn starts_elsewhere(reply: &Reply, from: u64) -> bool {
+    let range = reply.header("content-range").and_then(content_range);
+    reply.status == 206 && range.is_none_or(|(start, _)| start != from)
 }
 
 /// Start and total of `bytes START-END/TOTAL`; the total may be `*`.

@@ -1,5 +1,6 @@
 //! Requests: the token only to the Hub itself, redirects by hand.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,13 +60,24 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 }
 
 /// The connection to one Hub.
-#[derive(Debug)]
 pub(crate) struct Http {
     agent: Agent,
     endpoint: String,
     origin: String,
     token: Option<Token>,
     pub(crate) retry: Retry,
+}
+
+/// Without the agent: a proxy's address may hold a password.
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { endpoint, token, retry, .. } = self;
+        f.debug_struct("Http")
+            .field("endpoint", endpoint)
+            .field("token", token)
+            .field("retry", retry)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Http {

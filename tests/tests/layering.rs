@@ -68,8 +68,14 @@ fn dependencies_point_one_way() {
 #[test]
 fn light_crates_stay_light() {
     let metadata = metadata();
-    for name in ["longmae-ops", "longmae-patching", "longmae-masking", "longmae-vit", "longmae-mae"]
-    {
+    for name in [
+        "longmae-ops",
+        "longmae-patching",
+        "longmae-masking",
+        "longmae-vit",
+        "longmae-mae",
+        "longmae-hub",
+    ] {
         let found = reachable(&metadata, name);
         for heavy in HEAVY {
             assert!(!found.contains(heavy), "{name} reaches {heavy}");

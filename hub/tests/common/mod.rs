@@ -138,7 +138,11 @@ fn write(mut stream: TcpStream, asked: &Asked, answer: &Answer) -> std::io::Resu
     for (name, value) in &answer.headers {
         head += &format!("{name}: {value}\r\n");
     }
-    if !answer.headers.iter().any(|(name, _)| name == "Content-Length" || name == "Transfer-Encoding") {
+    if !answer
+        .headers
+        .iter()
+        .any(|(name, _)| name == "Content-Length" || name == "Transfer-Encoding")
+    {
         head += &format!("Content-Length: {}\r\n", answer.body.len());
     }
     stream.write_all(head.as_bytes())?;
@@ -218,7 +222,8 @@ pub fn page(files: &[File]) -> String {
 /// What the Hub answers for the dataset `org/data` with these files at `main` and at [`COMMIT`].
 pub fn hub(asked: &Asked, files: &[File]) -> Answer {
     let path = asked.path.as_str();
-    let known = |revision: &str| ["main", "v1", "refs%2Fconvert%2Fparquet", COMMIT].contains(&revision);
+    let known =
+        |revision: &str| ["main", "v1", "refs%2Fconvert%2Fparquet", COMMIT].contains(&revision);
     if let Some(revision) = path.strip_prefix("/api/datasets/org/data/revision/") {
         if !known(revision) {
             return Answer::refusal(404, "RevisionNotFound");
