@@ -1,6 +1,7 @@
 //! Requests: the token only to the Hub itself, redirects by hand.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -263,6 +264,11 @@ pub(crate) fn failure(url: &str, error: &ureq::Error) -> Error {
     use ureq::Error as E;
     let url = shown(url);
     match error {
+        // So rustls reports a certificate that it does not trust; it will not trust the next one either.
+        E::Io(io) if io.kind() == ErrorKind::InvalidData => Error::Protocol {
+            url,
+            reason: format!("{io}; SSL_CERT_FILE names other certificate authorities to trust"),
+        },
         E::Io(_) | E::Timeout(_) | E::HostNotFound | E::ConnectionFailed => {
             Error::Network { url, reason: error.to_string() }
         }

@@ -17,7 +17,12 @@ pub(crate) struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 5, backoff: Duration::from_millis(500), longest: Duration::from_secs(60) }
+        Self {
+            attempts: 5,
+            backoff: Duration::from_millis(500),
+            // The Hub counts requests in windows of five minutes.
+            longest: Duration::from_secs(300),
+        }
     }
 }
 
