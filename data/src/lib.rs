@@ -22,6 +22,9 @@ pub use loader::{CorruptSample, Item, Loader, LoaderConfig, LoaderState, MaxCorr
 pub use source::{Sample, Source, Target};
 pub use subset::{Subset, split};
 pub use synthetic::Synthetic;
+pub use transform::augment::{AutoAugment, ColorJitter, RandAugment};
+pub use transform::mixup::{BatchShape, MixMode, Mixup, MixupConfig, Targets};
 pub use transform::{
-    EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Normalize, Size, TrainTransform, Transform,
+    ByolCrop, Erase, EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Normalize, RandomErasing, Size,
+    TrainTransform, Transform,
 };
