@@ -226,11 +226,10 @@ fn place(at: f64, len: usize) -> Option<usize> {
 /// `N` neighbouring indices, the first of them `before` places before `at`, repeated at the edges; and where `at` lies
 /// between two of them.
 fn neighbours<const N: usize>(at: f64, before: usize, len: usize) -> ([usize; N], f64) {
-    let whole = at.floor();
-    // One more, because `at` may be as low as -0.5.
-    let start = (whole + 1.0) as usize;
+    // One more than `at` rounded down, which may be -1.
+    let start = if at < 0.0 { 0 } else { at as usize + 1 };
     let index = |i: usize| (start + i).saturating_sub(before + 1).min(len - 1);
-    (std::array::from_fn(index), at - whole)
+    (std::array::from_fn(index), at - (start as f64 - 1.0))
 }
 
 /// The cubic through `b` and `c` with slopes `c - a` and `d - b`, in Pillow's order of additions.

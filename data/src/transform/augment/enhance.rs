@@ -72,21 +72,24 @@ pub fn sharpness(image: &Image, factor: f64) -> Result<Image> {
     {
         let (above, rest) = rows.split_at(stride);
         let (here, below) = rest.split_at(stride);
-        for (column, out) in out[channels..stride - channels].iter_mut().enumerate() {
-            let smooth = smoothed([below, here, above].map(|row| {
-                [row[column], row[column + channels], row[column + 2 * channels]].map(f32::from)
-            }));
-            *out = blend(smooth, *out, factor);
+        let inner = stride - 2 * channels;
+        let left_middle_right = |row| [0, channels, 2 * channels].map(|at| part(row, at, inner));
+        let out = &mut out[channels..channels + inner];
+        let rows = [above, here, below].map(left_middle_right);
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = blend(smoothed(rows.map(|row| row.map(|row| u16::from(row[i])))), *out, factor);
         }
     }
     Ok(like(image, out))
 }
 
-/// Pillow's `ImageFilter.SMOOTH`: thirteenths, five of them in the middle; summed in Pillow's order, for equal rounding.
-fn smoothed([below, here, above]: [[f32; 3]; 3]) -> u8 {
-    const ONE: f32 = 1.0 / 13.0;
-    const FIVE: f32 = 5.0 / 13.0;
-    let row =
-        |[left, middle, right]: [f32; 3], weight: f32| left * ONE + middle * weight + right * ONE;
-    (0.5 + row(below, ONE) + row(here, FIVE) + row(above, ONE)) as u8
+fn part(row: &[u8], start: usize, len: usize) -> &[u8] {
+    &row[start..start + len]
+}
+
+/// Pillow's `ImageFilter.SMOOTH`: thirteenths, five of them in the middle, rounded. Pillow sums in single precision; as
+/// no sum of thirteenths is half a level, whole numbers give the same.
+fn smoothed([a, b, c]: [[u16; 3]; 3]) -> u8 {
+    let sum = a[0] + a[1] + a[2] + b[0] + 5 * b[1] + b[2] + c[0] + c[1] + c[2];
+    ((2 * sum + 13) / 26) as u8
 }

@@ -56,14 +56,15 @@ fn to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
         return [v; 3];
     }
     let sectors = f64::from(h) * 6.0 / 255.0;
-    let sector = sectors.floor();
-    let f = (sectors - sector) as f32;
+    // 0 to 6.
+    let sector = sectors as u8;
+    let f = (sectors - f64::from(sector)) as f32;
     let fs = (f64::from(s) / 255.0) as f32;
-    let scaled = |share: f64| (f64::from(v) * share).round() as u8;
+    let scaled = |share: f64| rounded(f64::from(v) * share);
     let p = scaled(1.0 - f64::from(fs));
     let q = scaled(1.0 - f64::from(fs * f));
     let t = scaled(1.0 - f64::from(fs) * (1.0 - f64::from(f)));
-    match sector as u8 % 6 {
+    match sector % 6 {
         0 => [v, t, p],
         1 => [q, v, p],
         2 => [p, v, t],
@@ -71,4 +72,10 @@ fn to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
         4 => [t, p, v],
         _ => [v, p, q],
     }
+}
+
+/// C's `round` of a number from 0 to 255, which is a call on many processors.
+fn rounded(v: f64) -> u8 {
+    let whole = v as u8;
+    whole.saturating_add(u8::from(v - f64::from(whole) >= 0.5))
 }
