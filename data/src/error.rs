@@ -72,6 +72,14 @@ pub enum Error {
         /// Channels asked for.
         expected: usize,
     },
+    /// An operation that has no meaning for the image's samples.
+    #[error("{operation} takes images of 8-bit samples with 1 or 3 channels, found {found}")]
+    Unsuited {
+        /// The operation.
+        operation: &'static str,
+        /// What the image has.
+        found: String,
+    },
     /// An image's sizes and its samples do not fit together.
     #[error(
         "an image of {height} x {width} pixels and {channels} channels cannot have {samples} samples"

@@ -28,6 +28,9 @@ pub use source::{Part, Sample, Source, Target};
 pub use spec::{OpenOptions, Spec};
 pub use subset::{Subset, split};
 pub use synthetic::Synthetic;
+pub use transform::augment::{AutoAugment, ColorJitter, RandAugment};
+pub use transform::mixup::{BatchShape, MixMode, Mixup, MixupConfig, Targets};
 pub use transform::{
-    EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Normalize, Size, TrainTransform, Transform,
+    ByolCrop, Erase, EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Normalize, RandomErasing, Size,
+    TrainTransform, Transform,
 };

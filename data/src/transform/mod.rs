@@ -1,13 +1,19 @@
 //! From a decoded image to a model's input, in torchvision's way: crop, resize, mirror, normalise.
 
+pub mod augment;
+mod byol_crop;
 mod crop;
 mod flip;
+pub mod mixup;
 mod normalize;
+mod random_erasing;
 mod resize;
 
+pub use byol_crop::ByolCrop;
 pub use crop::{CropBox, EvalCrop, RandomResizedCrop, crop};
 pub use flip::HorizontalFlip;
 pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
+pub use random_erasing::{Erase, RandomErasing};
 pub use resize::crop_resize;
 
 use rand::RngCore;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use longmae_data::{Image, Pixels};
 use safetensors::SafeTensors;
+use serde_json::Value;
 
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -28,6 +29,13 @@ pub fn shared() -> Option<PathBuf> {
 pub fn bytes_of<'a>(tensors: &SafeTensors<'a>, name: &str) -> (Vec<usize>, &'a [u8]) {
     let tensor = tensors.tensor(name).unwrap();
     (tensor.shape().to_vec(), tensor.data())
+}
+
+/// The cases of this name that a fixture file's metadata notes.
+pub fn cases(file: &[u8], name: &str) -> Value {
+    let (_, header) = SafeTensors::read_metadata(file).unwrap();
+    let all: Value = serde_json::from_str(&header.metadata().as_ref().unwrap()["cases"]).unwrap();
+    all[name].clone()
 }
 
 pub fn u8s(image: &Image) -> &[u8] {
