@@ -23,7 +23,7 @@ pub(super) fn read<T: DataType>(
     rows: usize,
     take: &mut dyn FnMut(Option<T::T>) -> Result<()>,
 ) -> Result<()> {
-    let guarded = Arc::new(Guarded::new(file.reopen()?, file.len));
+    let guarded = Arc::new(Guarded::for_pages(file.reopen()?, file.len));
     let name = column.column_path().string();
     contained(file, &guarded, &format!("column `{name}`: "), || {
         let pages = Pages::new(Arc::clone(&guarded), column, all)?;

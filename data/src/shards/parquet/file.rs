@@ -37,7 +37,7 @@ impl ParquetFile {
     /// Reads the footer of a file.
     pub fn open(path: &Path) -> Result<Self> {
         let (stamp, handle) = Stamped::open(path)?;
-        let guarded = Guarded::new(handle, stamp.len);
+        let guarded = Guarded::for_footer(handle, stamp.len);
         let options = ParquetMetaDataOptions::new()
             .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
             .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll)

@@ -26,12 +26,20 @@ pub(super) fn plausible(unpacked: u64, compressed: u64) -> bool {
 pub(super) struct Guarded {
     file: File,
     len: u64,
+    /// Whether what is read in a row is the headers of pages; else it is the footer.
+    pages: bool,
     failure: Mutex<Option<io::Error>>,
 }
 
 impl Guarded {
-    pub fn new(file: File, len: u64) -> Self {
-        Self { file, len, failure: Mutex::new(None) }
+    /// For the pages of one column.
+    pub fn for_pages(file: File, len: u64) -> Self {
+        Self { pages: true, ..Self::for_footer(file, len) }
+    }
+
+    /// For the footer.
+    pub fn for_footer(file: File, len: u64) -> Self {
+        Self { file, len, pages: false, failure: Mutex::new(None) }
     }
 
     /// The error of the file system that came up, if one did.
@@ -63,11 +71,11 @@ impl Length for Guarded {
 impl ChunkReader for Guarded {
     type T = BufReader<File>;
 
-    /// Only page headers are read this way.
     fn get_read(&self, start: u64) -> Result<Self::T> {
         let mut reader = self.note(self.reader(start))?;
-        let bytes = self.note(reader.fill_buf())?;
-        check_header(bytes, start)?;
+        if self.pages {
+            check_header(self.note(reader.fill_buf())?, start)?;
+        }
         Ok(reader)
     }
 

@@ -85,6 +85,9 @@ fn hold(file: &Stamped, group: &Group) -> Result<(Images, bool)> {
 
 fn spool(file: &Stamped, group: &Group) -> Result<(Images, bool)> {
     let (mut places, mut missing) = (Vec::with_capacity(group.rows), false);
+    // An image that comes many times is stored once in a dictionary, so there may be more than is claimed; not without
+    // end, though, or a small file could fill a disk.
+    let limit = group.image_bytes().saturating_mul(4).saturating_add(64 << 20);
     let spool = Spool::write(|writer: &mut dyn Write| {
         let mut end = 0;
         read::<ByteArrayType>(file, &group.image, group.rows, group.rows, &mut |value| {
@@ -93,7 +96,10 @@ fn spool(file: &Stamped, group: &Group) -> Result<(Images, bool)> {
             writer.write_all(bytes).map_err(temporary)?;
             places.push(value.as_ref().map(|_| (end, bytes.len())));
             end += bytes.len() as u64;
-            Ok(())
+            match end > limit {
+                true => Err(file.error("its images are larger than the footer says")),
+                false => Ok(()),
+            }
         })
         .map_err(Failed)
     })

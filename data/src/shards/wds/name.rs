@@ -2,9 +2,19 @@
 
 /// The key and the extension in lower case: the name up to the first dot of its last part, and what follows. `None` for
 /// a name without one of them, which belongs to no sample.
+///
+/// This is `webdataset`'s expression `^((?:.*/|)[^.]+)[.]([^/]*)$`, to which a hidden file is one of its folder: the key
+/// of `dir/.x` is `dir/`, if that has no dot.
 pub(super) fn split(name: &str) -> Option<(&str, String)> {
     let last = name.rfind('/').map_or(0, |slash| slash + 1);
-    let dot = last + name[last..].find('.').filter(|&dot| dot > 0)?;
+    let dot = last + name[last..].find('.')?;
+    if dot == last {
+        let folder = name[..last].strip_suffix('/')?;
+        let folder = folder.rsplit('/').next().unwrap_or(folder);
+        if folder.contains('.') {
+            return None;
+        }
+    }
     Some((&name[..dot], name[dot + 1..].to_lowercase()))
 }
 
@@ -31,7 +41,10 @@ mod tests {
             ("a.b/000.Seg.PNG", Some(("a.b/000", "seg.png"))),
             ("./x.cls", Some(("./x", "cls"))),
             ("x.", Some(("x", ""))),
-            ("a/.hidden", None),
+            ("a.b/c/.hidden.png", Some(("a.b/c/", "hidden.png"))),
+            ("a.b/.hidden", None),
+            ("./.hidden", None),
+            (".hidden", None),
             ("plain", None),
             ("a.b/plain", None),
             ("a/", None),
