@@ -31,6 +31,14 @@ pub enum Error {
         /// The extensions looked for.
         extensions: String,
     },
+    /// A file that holds many samples is damaged, or holds something else.
+    #[error("{}: {reason}", path.display())]
+    Shard {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The file is none of the formats that are read.
     #[error("not an image that can be read: {found} (JPEG, PNG, WebP and TIFF are read)")]
     UnknownFormat {

@@ -9,10 +9,10 @@ use crate::decode::DecodeOptions;
 use crate::error::{Error, Result};
 use crate::source::Source;
 use crate::transform::Size;
-use crate::{Demo, ImageFolder, Join, Synthetic};
+use crate::{Demo, ImageFolder, Join, ParquetFiles, Synthetic, WebDataset};
 
 /// The names of sources, for messages.
-const KNOWN: &str = "a folder, demo, synthetic";
+const KNOWN: &str = "a folder, wds:PATTERN, parquet:PATTERN, demo, synthetic";
 
 /// What data is wanted, not yet looked at: `FOLDER`, `KIND:PLACE`, `KIND:PLACE#PART`, or several joined by `;`, each
 /// with a weight before it if it is not to be drawn once an epoch: `coco:/data/coco;0.5*/data/others`.
@@ -27,6 +27,8 @@ enum Entry {
     Demo,
     Synthetic,
     Folder(PathBuf),
+    WebDataset(String),
+    Parquet(String),
 }
 
 /// What is needed beside a [`Spec`] to open it.
@@ -77,6 +79,12 @@ fn weighted(part: &str, text: &str) -> Result<(Entry, f64)> {
 }
 
 fn entry(part: &str, text: &str) -> Result<Entry> {
+    if let Some(pattern) = part.strip_prefix("wds:") {
+        return Ok(Entry::WebDataset(pattern.to_owned()));
+    }
+    if let Some(pattern) = part.strip_prefix("parquet:") {
+        return Ok(Entry::Parquet(pattern.to_owned()));
+    }
     Ok(match part {
         "" => return Err(refused(text, format!("a source is missing; there are {KNOWN}"))),
         "demo" => Entry::Demo,
@@ -123,6 +131,8 @@ impl Entry {
                 seed: options.seed,
             }),
             Self::Folder(path) => Arc::new(ImageFolder::open(path, decode)?),
+            Self::WebDataset(pattern) => Arc::new(WebDataset::open(pattern, decode)?),
+            Self::Parquet(pattern) => Arc::new(ParquetFiles::open(pattern, decode)?),
         })
     }
 }
@@ -133,6 +143,8 @@ impl fmt::Display for Entry {
             Self::Demo => f.write_str("demo"),
             Self::Synthetic => f.write_str("synthetic"),
             Self::Folder(path) => write!(f, "{}", path.display()),
+            Self::WebDataset(pattern) => write!(f, "wds:{pattern}"),
+            Self::Parquet(pattern) => write!(f, "parquet:{pattern}"),
         }
     }
 }
