@@ -39,6 +39,10 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The Hugging Face Hub or its cache refuses.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(#[from] longmae_hub::Error),
     /// The file is none of the formats that are read.
     #[error("not an image that can be read: {found} (JPEG, PNG, WebP and TIFF are read)")]
     UnknownFormat {

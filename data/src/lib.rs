@@ -5,6 +5,8 @@ mod decode;
 mod demo;
 mod error;
 mod folder;
+#[cfg(feature = "hub")]
+pub mod hub_dataset;
 mod image;
 mod join;
 mod loader;

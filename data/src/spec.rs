@@ -9,10 +9,14 @@ use crate::decode::DecodeOptions;
 use crate::error::{Error, Result};
 use crate::source::Source;
 use crate::transform::Size;
+#[cfg(feature = "hub")]
+use longmae_hub::{Hub, Progress, Reference};
+
 use crate::{Demo, ImageFolder, Join, ParquetFiles, Synthetic, WebDataset};
 
 /// The names of sources, for messages.
-const KNOWN: &str = "a folder, wds:PATTERN, parquet:PATTERN, demo, synthetic";
+const KNOWN: &str =
+    "a folder, wds:PATTERN, parquet:PATTERN, hf://datasets/ORG/NAME, demo, synthetic";
 
 /// What data is wanted, not yet looked at: `FOLDER`, `KIND:PLACE`, `KIND:PLACE#PART`, or several joined by `;`, each
 /// with a weight before it if it is not to be drawn once an epoch: `coco:/data/coco;0.5*/data/others`.
@@ -28,6 +32,8 @@ enum Entry {
     Synthetic,
     Folder(PathBuf),
     WebDataset(String),
+    #[cfg(feature = "hub")]
+    Hub(Reference, Option<String>),
     Parquet(String),
 }
 
@@ -42,13 +48,28 @@ pub struct OpenOptions {
     pub synthetic_len: usize,
     /// The seed of synthetic images.
     pub seed: u64,
+    /// The client of the Hub, or `None` for the one that the environment describes.
+    #[cfg(feature = "hub")]
+    pub hub: Option<Arc<Hub>>,
+    /// What is told how downloads get on.
+    #[cfg(feature = "hub")]
+    pub progress: Option<fn(Progress<'_>)>,
 }
 
 impl Default for OpenOptions {
     /// Three channels; a thousand synthetic images of 224 x 224.
     fn default() -> Self {
         let synthetic_size = Size { height: 224, width: 224 };
-        Self { decode: DecodeOptions::default(), synthetic_size, synthetic_len: 1000, seed: 0 }
+        Self {
+            decode: DecodeOptions::default(),
+            synthetic_size,
+            synthetic_len: 1000,
+            seed: 0,
+            #[cfg(feature = "hub")]
+            hub: None,
+            #[cfg(feature = "hub")]
+            progress: None,
+        }
     }
 }
 
@@ -82,6 +103,9 @@ fn entry(part: &str, text: &str) -> Result<Entry> {
     if let Some(pattern) = part.strip_prefix("wds:") {
         return Ok(Entry::WebDataset(pattern.to_owned()));
     }
+    if part.starts_with("hf:") {
+        return hub(part, text);
+    }
     if let Some(pattern) = part.strip_prefix("parquet:") {
         return Ok(Entry::Parquet(pattern.to_owned()));
     }
@@ -91,6 +115,26 @@ fn entry(part: &str, text: &str) -> Result<Entry> {
         "synthetic" => Entry::Synthetic,
         _ => Entry::Folder(PathBuf::from(part)),
     })
+}
+
+/// `hf://datasets/ORG/NAME[@REV][/PATH][#SPLIT]`.
+#[cfg(feature = "hub")]
+fn hub(part: &str, text: &str) -> Result<Entry> {
+    let (place, split) = match part.split_once('#') {
+        Some((_, "")) => return Err(refused(text, "a split is missing after #".into())),
+        Some((place, split)) => (place, Some(split.to_owned())),
+        None => (part, None),
+    };
+    let reference: Reference = place.parse()?;
+    match reference.repo().kind() {
+        longmae_hub::RepoKind::Dataset => Ok(Entry::Hub(reference, split)),
+        _ => Err(refused(text, "a dataset is wanted: hf://datasets/ORG/NAME".into())),
+    }
+}
+
+#[cfg(not(feature = "hub"))]
+fn hub(_part: &str, text: &str) -> Result<Entry> {
+    Err(refused(text, "this program was built without the Hub (feature `hub`)".into()))
 }
 
 fn refused(text: &str, expected: String) -> Error {
@@ -130,6 +174,8 @@ impl Entry {
                 channels: decode.channels,
                 seed: options.seed,
             }),
+            #[cfg(feature = "hub")]
+            Self::Hub(reference, split) => return open_hub(reference, split.as_deref(), options),
             Self::Folder(path) => Arc::new(ImageFolder::open(path, decode)?),
             Self::WebDataset(pattern) => Arc::new(WebDataset::open(pattern, decode)?),
             Self::Parquet(pattern) => Arc::new(ParquetFiles::open(pattern, decode)?),
@@ -137,11 +183,29 @@ impl Entry {
     }
 }
 
+#[cfg(feature = "hub")]
+fn open_hub(
+    reference: &Reference,
+    split: Option<&str>,
+    options: &OpenOptions,
+) -> Result<Arc<dyn Source>> {
+    let hub = match &options.hub {
+        Some(hub) => hub.clone(),
+        None => Arc::new(Hub::from_env()?),
+    };
+    let tell = |progress: Progress<'_>| options.progress.iter().for_each(|tell| tell(progress));
+    crate::hub_dataset::open(&hub, reference, split, options.decode, &tell)
+}
+
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Demo => f.write_str("demo"),
             Self::Synthetic => f.write_str("synthetic"),
+            #[cfg(feature = "hub")]
+            Self::Hub(reference, None) => write!(f, "{reference}"),
+            #[cfg(feature = "hub")]
+            Self::Hub(reference, Some(split)) => write!(f, "{reference}#{split}"),
             Self::Folder(path) => write!(f, "{}", path.display()),
             Self::WebDataset(pattern) => write!(f, "wds:{pattern}"),
             Self::Parquet(pattern) => write!(f, "parquet:{pattern}"),

@@ -34,7 +34,7 @@ pub(super) fn in_parallel<I: Sync, T: Send>(
         let helpers = helpers.collect::<Result<Vec<_>>>()?;
         run();
         drop(helpers);
-        Ok(())
+        Ok::<(), Error>(())
     })?;
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_unstable_by_key(|(number, _)| *number);

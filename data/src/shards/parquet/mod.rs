@@ -68,7 +68,14 @@ impl ParquetFiles {
     /// [`Error::Setting`] for a pattern that no file fits; [`Error::Shard`] for a file that is no whole Parquet file, is
     /// encrypted or has no column of images, and for files without a row; [`Error::Io`].
     pub fn open(pattern: &str, options: DecodeOptions) -> Result<Self> {
-        let paths = pattern::files(pattern, &[".parquet"])?;
+        Self::open_files(pattern::files(pattern, &[".parquet"])?, options)
+    }
+
+    /// Reads the footers of these files, in this order.
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    pub fn open_files(paths: Vec<PathBuf>, options: DecodeOptions) -> Result<Self> {
         let files = in_parallel(&paths, |path| ParquetFile::open(path))?;
         let (mut groups, mut starts) = (Vec::new(), vec![0]);
         for (number, file) in files.iter().enumerate() {

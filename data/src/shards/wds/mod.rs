@@ -58,7 +58,14 @@ impl WebDataset {
     /// names lead out of a folder, or which repeats a name within a sample, and for tars without a single image;
     /// [`Error::Io`].
     pub fn open(pattern: &str, options: DecodeOptions) -> Result<Self> {
-        let files = pattern::files(pattern, &[".tar", ".tar.gz", ".tgz"])?;
+        Self::open_files(pattern::files(pattern, &[".tar", ".tar.gz", ".tgz"])?, options)
+    }
+
+    /// Lists the samples of these tars, in this order.
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    pub fn open_files(files: Vec<PathBuf>, options: DecodeOptions) -> Result<Self> {
         let shards = in_parallel(&files, |path| {
             let (file, handle) = Stamped::open(path)?;
             Index::read(file, handle)
