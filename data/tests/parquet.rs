@@ -39,9 +39,9 @@ fn a_file_of_the_hub_is_read() {
 }
 
 #[test]
-fn all_codecs_but_brotli_are_read() {
+fn all_codecs_but_brotli_are_read_with_and_without_dictionaries() {
     let expected: Vec<_> = (0..10).map(|i| (i, Some(i % 3))).collect();
-    for name in ["none", "gzip", "lz4", "zstd"] {
+    for name in ["none", "snappy", "gzip", "lz4", "zstd"] {
         let data = fixture(&format!("{name}.parquet")).unwrap();
         assert!(data.classes().is_empty());
         assert_eq!(contents(&data), expected, "{name}");
@@ -127,6 +127,7 @@ fn damaged_files_never_panic() {
     for (name, times) in [
         ("hub.parquet", 2000),
         ("zstd.parquet", 500),
+        ("snappy.parquet", 500),
         ("lz4.parquet", 500),
         ("binary.parquet", 500),
     ] {
