@@ -124,17 +124,19 @@ fn hostile_and_odd_tars_are_refused_or_passed_over() {
         "x.tar: no image in 1 tar(s): looked for .jpg .jpeg .png .webp .tif .tiff, found .mp4 .txt";
     assert_eq!(refusal(&none), expected);
     assert!(refusal(b"\x28\xb5\x2f\xfd....").contains("compressed by zstd"));
+    assert!(refusal(b"BZh91AY&SY....").contains("compressed by bzip2"));
     assert!(refusal(&[7; 4096]).contains("not a whole tar: after byte 0"));
     // Links and devices are no samples; nothing they name is touched.
     let mut tar = Builder::new(Vec::new());
+    append(&mut tar, "BZh0.txt", EntryType::Regular, b"not bzip2");
     for kind in [EntryType::Symlink, EntryType::Link, EntryType::Char, EntryType::Fifo] {
         append(&mut tar, "link.png", kind, b"");
     }
-    append(&mut tar, "a.png", EntryType::Regular, &image);
+    append(&mut tar, "BZh1.png", EntryType::Regular, &image);
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("x.tar"), tar.into_inner().unwrap()).unwrap();
     let data = open(folder.path().to_str().unwrap()).unwrap();
-    assert_eq!((data.len(), data.id(0).as_str()), (1, "x.tar/a"));
+    assert_eq!((data.len(), data.id(0).as_str()), (1, "x.tar/BZh1"));
 }
 
 /// A size in a header is a claim: nothing is allocated for it.

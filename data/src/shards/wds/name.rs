@@ -21,7 +21,6 @@ pub(super) fn split(name: &str) -> Option<(&str, String)> {
 /// Whether a name describes the tar instead of a sample: `__something__` at the top.
 pub(super) fn is_meta(name: &str) -> bool {
     let first = name.split('/').next().unwrap_or(name);
-    // The last two underscores are followed by the end or a slash, others may stand before them.
     first.len() >= 4 && first.starts_with("__") && first.ends_with("__")
 }
 

@@ -29,7 +29,8 @@ impl Packing {
             [0x1f, 0x8b, ..] => return Ok(Self::Gzip { unpacked: 0 }),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => "zstd",
             [0xfd, b'7', b'z', b'X', b'Z', ..] => "xz",
-            [b'B', b'Z', b'h', ..] => "bzip2",
+            // A tar begins with a name, which may well be `BZh`.
+            [b'B', b'Z', b'h', _, 0x31, 0x41, ..] => "bzip2",
             _ => return Ok(Self::Plain),
         };
         Err(file.error(format!("compressed by {other}; tars are read plain or compressed by gzip")))
