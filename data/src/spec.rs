@@ -9,10 +9,10 @@ use crate::decode::DecodeOptions;
 use crate::error::{Error, Result};
 use crate::source::Source;
 use crate::transform::Size;
-use crate::{Demo, ImageFolder, Join, Synthetic};
+use crate::{Ade20k, Coco, Demo, ImageFolder, Join, Synthetic};
 
 /// The names of sources, for messages.
-const KNOWN: &str = "a folder, demo, synthetic";
+const KNOWN: &str = "a folder, coco:FOLDER[#SPLIT+SPLIT], ade20k:FOLDER[#SPLIT], demo, synthetic";
 
 /// What data is wanted, not yet looked at: `FOLDER`, `KIND:PLACE`, `KIND:PLACE#PART`, or several joined by `;`, each
 /// with a weight before it if it is not to be drawn once an epoch: `coco:/data/coco;0.5*/data/others`.
@@ -27,6 +27,8 @@ enum Entry {
     Demo,
     Synthetic,
     Folder(PathBuf),
+    Coco(PathBuf, Option<String>),
+    Ade20k(PathBuf, Option<String>),
 }
 
 /// What is needed beside a [`Spec`] to open it.
@@ -81,8 +83,26 @@ fn entry(part: &str, text: &str) -> Result<Entry> {
         "" => return Err(refused(text, format!("a source is missing; there are {KNOWN}"))),
         "demo" => Entry::Demo,
         "synthetic" => Entry::Synthetic,
-        _ => Entry::Folder(PathBuf::from(part)),
+        _ => match part.split_once(':') {
+            Some(("coco", rest)) => place(rest, text).map(|(p, split)| Entry::Coco(p, split))?,
+            Some(("ade20k", rest)) => {
+                place(rest, text).map(|(p, split)| Entry::Ade20k(p, split))?
+            }
+            _ => Entry::Folder(PathBuf::from(part)),
+        },
     })
+}
+
+/// `PLACE#PART`, or `PLACE`.
+fn place(rest: &str, text: &str) -> Result<(PathBuf, Option<String>)> {
+    let (place, part) = match rest.rsplit_once('#') {
+        Some((place, part)) => (place, Some(part.to_owned())),
+        None => (rest, None),
+    };
+    if place.is_empty() || part.as_ref().is_some_and(String::is_empty) {
+        return Err(refused(text, "a place must follow the colon, and a part the #".into()));
+    }
+    Ok((PathBuf::from(place), part))
 }
 
 fn refused(text: &str, expected: String) -> Error {
@@ -123,16 +143,24 @@ impl Entry {
                 seed: options.seed,
             }),
             Self::Folder(path) => Arc::new(ImageFolder::open(path, decode)?),
+            Self::Coco(path, split) => Arc::new(Coco::open(path, split.as_deref(), decode)?),
+            Self::Ade20k(path, split) => Arc::new(Ade20k::open(path, split.as_deref(), decode)?),
         })
     }
 }
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut place = |kind: &str, path: &PathBuf, part: &Option<String>| {
+            write!(f, "{kind}:{}", path.display())?;
+            part.as_ref().map_or(Ok(()), |part| write!(f, "#{part}"))
+        };
         match self {
             Self::Demo => f.write_str("demo"),
             Self::Synthetic => f.write_str("synthetic"),
             Self::Folder(path) => write!(f, "{}", path.display()),
+            Self::Coco(path, split) => place("coco", path, split),
+            Self::Ade20k(path, split) => place("ade20k", path, split),
         }
     }
 }

@@ -3,10 +3,13 @@
 mod bitmap;
 mod jpeg;
 mod jpeg_end;
+mod labels;
 mod orient;
 mod png_webp;
 mod tiff;
 mod tiff_palette;
+
+pub use labels::decode_labels;
 
 use ::image::ImageFormat;
 
