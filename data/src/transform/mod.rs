@@ -1,6 +1,7 @@
 //! From a decoded image to a model's input, in torchvision's way: crop, resize, mirror, normalise.
 
 mod crop;
+pub mod detection;
 mod flip;
 mod normalize;
 mod resize;
@@ -8,7 +9,7 @@ mod resize;
 pub use crop::{CropBox, EvalCrop, RandomResizedCrop, crop};
 pub use flip::HorizontalFlip;
 pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
-pub use resize::crop_resize;
+pub use resize::{Filter, crop_resize, crop_resize_with};
 
 use rand::RngCore;
 
