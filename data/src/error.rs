@@ -125,6 +125,20 @@ pub enum Error {
         /// Columns of the image.
         width: usize,
     },
+    /// An image that is not of the size its annotations say.
+    #[error(
+        "the image has {height} x {width} pixels, its annotations are of one of {expected_height} x {expected_width}"
+    )]
+    SizesDiffer {
+        /// Rows of the image.
+        height: usize,
+        /// Columns of the image.
+        width: usize,
+        /// Rows as annotated.
+        expected_height: usize,
+        /// Columns as annotated.
+        expected_width: usize,
+    },
     /// A setting that cannot be.
     #[error("{name} {found}: {expected}")]
     Setting {
@@ -181,6 +195,20 @@ pub enum Error {
     AllCorrupt {
         /// Some of them, with the reason each.
         examples: String,
+    },
+    /// A mask that cannot be: of runs, of a polygon, or of a string.
+    #[error("a mask that cannot be: {reason}")]
+    Mask {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file of annotations that does not say what it should.
+    #[error("{}: {reason}", path.display())]
+    Annotations {
+        /// The file, or the folder.
+        path: PathBuf,
+        /// What was found in it, and what was expected.
+        reason: String,
     },
     /// The caller's collate function failed.
     #[error("putting a batch together failed: {0}")]

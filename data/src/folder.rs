@@ -34,14 +34,7 @@ impl ImageFolder {
     /// be read.
     pub fn open(path: impl AsRef<Path>, options: DecodeOptions) -> Result<Self> {
         let root = path.as_ref().to_path_buf();
-        match std::fs::metadata(&root) {
-            Ok(meta) if meta.is_dir() => {}
-            Ok(_) => return Err(Error::NotAFolder(root)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::NoSuchFolder(root));
-            }
-            Err(source) => return Err(Error::Io { path: root, source }),
-        }
+        check_folder(&root)?;
         let images = images_below(&root)?;
         if images.is_empty() {
             return Err(Error::NoImages {
@@ -89,6 +82,16 @@ impl Source for ImageFolder {
             Some((_, target)) => Ok(target.clone()),
             None => Err(Error::NoSuchSample { index, len: self.files.len() }),
         }
+    }
+}
+
+/// An error unless `root` is a folder.
+pub(crate) fn check_folder(root: &Path) -> Result<()> {
+    match std::fs::metadata(root) {
+        Ok(meta) if meta.is_dir() => Ok(()),
+        Ok(_) => Err(Error::NotAFolder(root.into())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::NoSuchFolder(root.into())),
+        Err(source) => Err(Error::Io { path: root.into(), source }),
     }
 }
 

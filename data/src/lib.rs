@@ -1,6 +1,8 @@
 #![deny(missing_docs)]
 #![doc = include_str!("../README.md")]
 
+mod ade20k;
+mod coco;
 mod decode;
 mod demo;
 mod error;
@@ -8,9 +10,12 @@ mod folder;
 #[cfg(feature = "hub")]
 pub mod hub_dataset;
 mod image;
+mod instances;
 mod join;
+mod label_map;
 mod loader;
 mod picture;
+pub mod rle;
 pub mod rng;
 mod shards;
 mod source;
@@ -19,12 +24,16 @@ mod subset;
 mod synthetic;
 pub mod transform;
 
-pub use decode::{DecodeOptions, MAX_PIXELS, Probe, SCALED_DECODING, decode, probe};
+pub use ade20k::Ade20k;
+pub use coco::Coco;
+pub use decode::{DecodeOptions, MAX_PIXELS, Probe, SCALED_DECODING, decode, decode_labels, probe};
 pub use demo::Demo;
 pub use error::{Error, Result};
 pub use folder::{EXTENSIONS, ImageFolder};
 pub use image::{Image, Pixels, Planar};
+pub use instances::{Instance, Instances, Segmentation};
 pub use join::Join;
+pub use label_map::LabelMap;
 pub use loader::{CorruptSample, Item, Loader, LoaderConfig, LoaderState, MaxCorrupt};
 pub use picture::{Picture, Region};
 pub use shards::{ParquetFiles, WebDataset};

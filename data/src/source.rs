@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use crate::error::Result;
 use crate::image::Image;
+use crate::instances::Instances;
+use crate::label_map::LabelMap;
 use crate::picture::Picture;
 
 /// A numbered collection of samples, read from many threads at once.
@@ -133,6 +135,10 @@ pub enum Target {
     None,
     /// The index of its class.
     Class(usize),
+    /// Its objects; maybe none, which is known then.
+    Instances(Instances),
+    /// The class of each of its pixels.
+    LabelMap(LabelMap),
 }
 
 #[cfg(test)]

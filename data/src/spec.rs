@@ -12,11 +12,11 @@ use crate::transform::Size;
 #[cfg(feature = "hub")]
 use longmae_hub::{Hub, Progress, Reference};
 
-use crate::{Demo, ImageFolder, Join, ParquetFiles, Synthetic, WebDataset};
+use crate::{Ade20k, Coco, Demo, ImageFolder, Join, ParquetFiles, Synthetic, WebDataset};
 
 /// The names of sources, for messages.
-const KNOWN: &str =
-    "a folder, wds:PATTERN, parquet:PATTERN, hf://datasets/ORG/NAME, demo, synthetic";
+const KNOWN: &str = "a folder, wds:PATTERN, parquet:PATTERN, hf://datasets/ORG/NAME[#SPLIT], \
+    coco:FOLDER[#SPLIT+SPLIT], ade20k:FOLDER[#SPLIT], demo, synthetic";
 
 /// What data is wanted, not yet looked at: `FOLDER`, `KIND:PLACE`, `KIND:PLACE#PART`, or several joined by `;`, each
 /// with a weight before it if it is not to be drawn once an epoch: `coco:/data/coco;0.5*/data/others`.
@@ -35,6 +35,8 @@ enum Entry {
     #[cfg(feature = "hub")]
     Hub(Reference, Option<String>),
     Parquet(String),
+    Coco(PathBuf, Option<String>),
+    Ade20k(PathBuf, Option<String>),
 }
 
 /// What is needed beside a [`Spec`] to open it.
@@ -113,7 +115,13 @@ fn entry(part: &str, text: &str) -> Result<Entry> {
         "" => return Err(refused(text, format!("a source is missing; there are {KNOWN}"))),
         "demo" => Entry::Demo,
         "synthetic" => Entry::Synthetic,
-        _ => Entry::Folder(PathBuf::from(part)),
+        _ => match part.split_once(':') {
+            Some(("coco", rest)) => place(rest, text).map(|(p, split)| Entry::Coco(p, split))?,
+            Some(("ade20k", rest)) => {
+                place(rest, text).map(|(p, split)| Entry::Ade20k(p, split))?
+            }
+            _ => Entry::Folder(PathBuf::from(part)),
+        },
     })
 }
 
@@ -135,6 +143,18 @@ fn hub(part: &str, text: &str) -> Result<Entry> {
 #[cfg(not(feature = "hub"))]
 fn hub(_part: &str, text: &str) -> Result<Entry> {
     Err(refused(text, "this program was built without the Hub (feature `hub`)".into()))
+}
+
+/// `PLACE#PART`, or `PLACE`.
+fn place(rest: &str, text: &str) -> Result<(PathBuf, Option<String>)> {
+    let (place, part) = match rest.rsplit_once('#') {
+        Some((place, part)) => (place, Some(part.to_owned())),
+        None => (rest, None),
+    };
+    if place.is_empty() || part.as_ref().is_some_and(String::is_empty) {
+        return Err(refused(text, "a place must follow the colon, and a part the #".into()));
+    }
+    Ok((PathBuf::from(place), part))
 }
 
 fn refused(text: &str, expected: String) -> Error {
@@ -179,6 +199,8 @@ impl Entry {
             Self::Folder(path) => Arc::new(ImageFolder::open(path, decode)?),
             Self::WebDataset(pattern) => Arc::new(WebDataset::open(pattern, decode)?),
             Self::Parquet(pattern) => Arc::new(ParquetFiles::open(pattern, decode)?),
+            Self::Coco(path, split) => Arc::new(Coco::open(path, split.as_deref(), decode)?),
+            Self::Ade20k(path, split) => Arc::new(Ade20k::open(path, split.as_deref(), decode)?),
         })
     }
 }
@@ -199,6 +221,10 @@ fn open_hub(
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut place = |kind: &str, path: &PathBuf, part: &Option<String>| {
+            write!(f, "{kind}:{}", path.display())?;
+            part.as_ref().map_or(Ok(()), |part| write!(f, "#{part}"))
+        };
         match self {
             Self::Demo => f.write_str("demo"),
             Self::Synthetic => f.write_str("synthetic"),
@@ -209,6 +235,8 @@ impl fmt::Display for Entry {
             Self::Folder(path) => write!(f, "{}", path.display()),
             Self::WebDataset(pattern) => write!(f, "wds:{pattern}"),
             Self::Parquet(pattern) => write!(f, "parquet:{pattern}"),
+            Self::Coco(path, split) => place("coco", path, split),
+            Self::Ade20k(path, split) => place("ade20k", path, split),
         }
     }
 }

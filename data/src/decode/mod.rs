@@ -4,6 +4,7 @@ mod bitmap;
 mod header;
 mod jpeg;
 mod jpeg_end;
+mod labels;
 mod orient;
 mod png_webp;
 mod tiff;
@@ -20,6 +21,8 @@ mod part;
 
 pub use header::{Probe, probe};
 pub(crate) use part::{decode_part, partial_size};
+
+pub use labels::decode_labels;
 
 use ::image::ImageFormat;
 

@@ -33,17 +33,27 @@ impl HorizontalFlip {
 
     /// Draws, and mirrors in place.
     pub fn apply(&self, image: &mut Image, rng: &mut dyn RngCore) {
-        if rng.random_bool(self.probability) {
-            let (width, channels) = (image.width, image.channels);
-            match &mut image.pixels {
-                Pixels::U8(samples) => mirror(samples, width, channels),
-                Pixels::F32(samples) => mirror(samples, width, channels),
-            }
+        if self.draw(rng) {
+            mirror(image);
         }
+    }
+
+    /// Draws whether to mirror.
+    pub(super) fn draw(&self, rng: &mut dyn RngCore) -> bool {
+        rng.random_bool(self.probability)
     }
 }
 
-fn mirror<T>(samples: &mut [T], width: usize, channels: usize) {
+/// Mirrors an image.
+pub(super) fn mirror(image: &mut Image) {
+    let (width, channels) = (image.width, image.channels);
+    match &mut image.pixels {
+        Pixels::U8(samples) => mirror_rows(samples, width, channels),
+        Pixels::F32(samples) => mirror_rows(samples, width, channels),
+    }
+}
+
+fn mirror_rows<T>(samples: &mut [T], width: usize, channels: usize) {
     for row in samples.chunks_exact_mut((width * channels).max(1)) {
         // Reversed twice: all samples of the row, then those of each pixel.
         row.reverse();

@@ -3,6 +3,7 @@
 pub mod augment;
 mod byol_crop;
 mod crop;
+pub mod detection;
 mod flip;
 pub mod mixup;
 mod normalize;
@@ -14,7 +15,7 @@ pub use crop::{CropBox, EvalCrop, RandomResizedCrop, crop};
 pub use flip::HorizontalFlip;
 pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
 pub use random_erasing::{Erase, RandomErasing};
-pub use resize::crop_resize;
+pub use resize::{Filter, crop_resize, crop_resize_with};
 
 use rand::RngCore;
 

@@ -1,4 +1,4 @@
-//! Resizing a part of an image: bicubic and antialiased, equal to Pillow's.
+//! Resizing a part of an image: antialiased, equal to Pillow's.
 
 use bytemuck::Pod;
 use fast_image_resize::images::{CroppedImage, Image as Target, ImageRef};
@@ -12,19 +12,35 @@ use crate::image::{Image, Pixels};
 const U8: [PixelType; 4] = [PixelType::U8, PixelType::U8x2, PixelType::U8x3, PixelType::U8x4];
 const F32: [PixelType; 4] = [PixelType::F32, PixelType::F32x2, PixelType::F32x3, PixelType::F32x4];
 
+/// How an image is resized. All filters are widened when shrinking, as Pillow's are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Pillow's `BILINEAR`.
+    Bilinear,
+    /// Pillow's `BICUBIC`, with a = -1/2.
+    Bicubic,
+}
+
 /// Cuts `area` out and resizes it to `size`; pixels outside the area have no part in the result.
 ///
-/// The filter is the bicubic one with a = -1/2, widened when shrinking: Pillow's `BICUBIC`, torchvision's with
-/// antialiasing. Channels are resized one apart from the other, so a fourth one is not taken for alpha. Floats may
+/// The filter is [`Filter::Bicubic`], torchvision's with antialiasing. Channels are resized one apart from the other, so a fourth one is not taken for alpha. Floats may
 /// overshoot their range a little; bytes are clipped.
 ///
 /// # Errors
 /// [`Error::Crop`] if the area is empty or reaches out of the image, [`Error::Shape`] if the image's sizes are wrong.
 pub fn crop_resize(image: &Image, area: CropBox, size: Size) -> Result<Image> {
+    crop_resize_with(image, area, size, Filter::Bicubic)
+}
+
+/// Cuts `area` out and resizes it to `size` with a filter; see [`crop_resize`].
+///
+/// # Errors
+/// See [`crop_resize`].
+pub fn crop_resize_with(image: &Image, area: CropBox, size: Size, filter: Filter) -> Result<Image> {
     area.check(image)?;
     let pixels = match &image.pixels {
-        Pixels::U8(samples) => Pixels::U8(resized(samples, U8, image, area, size)?),
-        Pixels::F32(samples) => Pixels::F32(resized(samples, F32, image, area, size)?),
+        Pixels::U8(samples) => Pixels::U8(resized(samples, U8, image, area, (size, filter))?),
+        Pixels::F32(samples) => Pixels::F32(resized(samples, F32, image, area, (size, filter))?),
     };
     Image::new(size.width, size.height, image.channels, pixels)
 }
@@ -35,18 +51,19 @@ fn resized<T: Pod>(
     kinds: [PixelType; 4],
     image: &Image,
     area: CropBox,
-    size: Size,
+    to: (Size, Filter),
 ) -> Result<Vec<T>> {
+    let size = to.0;
     let (pixels, channels) = (size.height * size.width, image.channels);
     let mut out = vec![T::zeroed(); pixels * channels];
     if let Some(&kind) = kinds.get(channels - 1) {
-        resize(samples, &mut out, kind, image, area, size)?;
+        resize(samples, &mut out, kind, image, area, to)?;
         return Ok(out);
     }
     let mut plane = vec![T::zeroed(); pixels];
     for channel in 0..channels {
         let whole: Vec<T> = samples.iter().skip(channel).step_by(channels).copied().collect();
-        resize(&whole, &mut plane, kinds[0], image, area, size)?;
+        resize(&whole, &mut plane, kinds[0], image, area, to)?;
         for (sample, &value) in out.iter_mut().skip(channel).step_by(channels).zip(&plane) {
             *sample = value;
         }
@@ -54,14 +71,14 @@ fn resized<T: Pod>(
     Ok(out)
 }
 
-/// Resizes `area` of `from`, of the height and width of `image`, into `to`, of `size`.
+/// Resizes `area` of `from`, of the height and width of `image`, into `to`, of a size and by a filter.
 fn resize<T: Pod>(
     from: &[T],
     to: &mut [T],
     kind: PixelType,
     image: &Image,
     area: CropBox,
-    size: Size,
+    (size, filter): (Size, Filter),
 ) -> Result<()> {
     let u32 = |value: usize| u32::try_from(value).map_err(|e| refused(&e));
     let (from, to) = (bytemuck::cast_slice(from), bytemuck::cast_slice_mut(to));
@@ -73,9 +90,11 @@ fn resize<T: Pod>(
     let view = view.map_err(|e| refused(&e))?;
     let target = Target::from_slice_u8(u32(size.width)?, u32(size.height)?, to, kind);
     let mut target = target.map_err(|e| refused(&e))?;
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom))
-        .use_alpha(false);
+    let filter = match filter {
+        Filter::Bilinear => FilterType::Bilinear,
+        Filter::Bicubic => FilterType::CatmullRom,
+    };
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
     Resizer::new().resize(&view, &mut target, &options).map_err(|e| refused(&e))
 }
 
