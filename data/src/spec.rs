@@ -9,10 +9,11 @@ use crate::decode::DecodeOptions;
 use crate::error::{Error, Result};
 use crate::source::Source;
 use crate::transform::Size;
-use crate::{Demo, ImageFolder, Join, Synthetic};
+use crate::{Demo, ImageFolder, Join, Packed, PackedKind, PackedPart, PathList, Synthetic};
 
 /// The names of sources, for messages.
-const KNOWN: &str = "a folder, demo, synthetic";
+const KNOWN: &str =
+    "a folder, list:FILE, mnist:DIR, fashion-mnist:DIR, cifar10:DIR, cifar100:DIR, demo, synthetic";
 
 /// What data is wanted, not yet looked at: `FOLDER`, `KIND:PLACE`, `KIND:PLACE#PART`, or several joined by `;`, each
 /// with a weight before it if it is not to be drawn once an epoch: `coco:/data/coco;0.5*/data/others`.
@@ -27,6 +28,8 @@ enum Entry {
     Demo,
     Synthetic,
     Folder(PathBuf),
+    List(PathBuf),
+    Packed(PackedKind, PathBuf, PackedPart),
 }
 
 /// What is needed beside a [`Spec`] to open it.
@@ -81,8 +84,24 @@ fn entry(part: &str, text: &str) -> Result<Entry> {
         "" => return Err(refused(text, format!("a source is missing; there are {KNOWN}"))),
         "demo" => Entry::Demo,
         "synthetic" => Entry::Synthetic,
-        _ => Entry::Folder(PathBuf::from(part)),
+        _ => match part.split_once(':') {
+            Some(("list", file)) => Entry::List(PathBuf::from(file)),
+            Some(("mnist", place)) => packed(PackedKind::Mnist, place)?,
+            Some(("fashion-mnist", place)) => packed(PackedKind::FashionMnist, place)?,
+            Some(("cifar10", place)) => packed(PackedKind::Cifar10, place)?,
+            Some(("cifar100", place)) => packed(PackedKind::Cifar100, place)?,
+            _ => Entry::Folder(PathBuf::from(part)),
+        },
     })
+}
+
+/// `DIR`, `DIR#train` or `DIR#test`.
+fn packed(kind: PackedKind, place: &str) -> Result<Entry> {
+    let (folder, part) = match place.rsplit_once('#') {
+        Some((folder, part)) => (folder, part.parse()?),
+        None => (place, PackedPart::default()),
+    };
+    Ok(Entry::Packed(kind, PathBuf::from(folder), part))
 }
 
 fn refused(text: &str, expected: String) -> Error {
@@ -123,6 +142,8 @@ impl Entry {
                 seed: options.seed,
             }),
             Self::Folder(path) => Arc::new(ImageFolder::open(path, decode)?),
+            Self::List(path) => Arc::new(PathList::open(path, decode)?),
+            Self::Packed(kind, path, part) => Arc::new(Packed::open(*kind, path, *part, decode)?),
         })
     }
 }
@@ -133,6 +154,8 @@ impl fmt::Display for Entry {
             Self::Demo => f.write_str("demo"),
             Self::Synthetic => f.write_str("synthetic"),
             Self::Folder(path) => write!(f, "{}", path.display()),
+            Self::List(path) => write!(f, "list:{}", path.display()),
+            Self::Packed(kind, path, part) => write!(f, "{kind}:{}#{part}", path.display()),
         }
     }
 }

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file takes what it needs")]
 #![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
+pub mod packed;
+
 use std::path::{Path, PathBuf};
 
 use longmae_data::{Image, Pixels};
