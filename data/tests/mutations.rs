@@ -12,7 +12,11 @@ use longmae_data::{
 };
 use mutations::{damaged, peak_mib};
 
-const COUNT: usize = 2000;
+/// Damaged versions of each file: 2000, or what `LONGMAE_MUTATIONS` says.
+fn count() -> usize {
+    let more = std::env::var("LONGMAE_MUTATIONS").ok().and_then(|text| text.parse().ok());
+    more.unwrap_or(2000)
+}
 
 /// Far above what files of a few kilobytes take, far below what they may claim.
 const MOST_MIB: u64 = 1024;
@@ -31,7 +35,7 @@ fn check(result: Result<Image, Error>) {
 
 fn decode_damaged(name: &str, channels: usize) {
     let options = DecodeOptions { channels, max_pixels: 1 << 20, ..Default::default() };
-    damaged(name, &fixture_bytes(name), COUNT, |bytes| check(decode(bytes, &options)));
+    damaged(name, &fixture_bytes(name), count(), |bytes| check(decode(bytes, &options)));
     memory_is_bounded();
 }
 
@@ -71,7 +75,7 @@ fn tiff() {
 fn npy() {
     let options = DecodeOptions { max_pixels: 1 << 20, ..Default::default() };
     for name in ["array_u1.npy", "array_f4_chw_fortran.npy", "array_u2_grey.npy", "array_v3.npy"] {
-        damaged(name, &fixture_bytes(name), COUNT, |bytes| match decode(bytes, &options) {
+        damaged(name, &fixture_bytes(name), count(), |bytes| match decode(bytes, &options) {
             Err(e) => assert!(!e.to_string().contains("decoder failed"), "{e}"),
             image => check(image),
         });
@@ -82,7 +86,7 @@ fn npy() {
 #[test]
 fn lists() {
     let text = b"# a list\na/1.jpg\t3\nb/2 x.png 4\r\n\n/c/3.tif\t+5\n";
-    damaged("list", text, COUNT, |bytes| {
+    damaged("list", text, count(), |bytes| {
         if let Ok(list) =
             PathList::from_text(bytes, Path::new("a/list.txt"), DecodeOptions::default())
         {
@@ -97,7 +101,7 @@ fn open_damaged(kind: PackedKind, folder: &Path, file: &str) {
     let whole = std::fs::read(&path).unwrap();
     let open = || Packed::open(kind, folder, PackedPart::Train, DecodeOptions::default());
     assert!(open().is_ok());
-    damaged(file, &whole, COUNT, |bytes| {
+    damaged(file, &whole, count(), |bytes| {
         std::fs::write(&path, bytes).unwrap();
         if let Ok(source) = open() {
             (0..source.len()).for_each(|i| check(source.get(i).unwrap().picture.into_image()));

@@ -11,7 +11,7 @@ mod tiff_directory;
 mod tiff_palette;
 mod tiff_tiles;
 
-use std::any::Any;
+use std::panic::{UnwindSafe, catch_unwind};
 
 use ::image::ImageFormat;
 use ::image::metadata::Orientation;
@@ -64,8 +64,7 @@ impl Default for DecodeOptions {
 /// [`Error::UnknownFormat`], [`Error::TooLarge`], [`Error::Truncated`], [`Error::Decode`], or [`Error::Channels`] if
 /// the file's bands cannot give the channels asked for. A picture of which a part is missing is always an error.
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Image> {
-    // Some decoders panic on some damaged files; to the caller that is one more way to be damaged.
-    let bitmap = std::panic::catch_unwind(|| bitmap(bytes, options)).map_err(panicked)??;
+    let bitmap = contained(|| bitmap(bytes, options))?;
     let orientation = bitmap.orientation;
     let image = bitmap.into_image(options.channels)?;
     Ok(if options.apply_exif { orient::upright(image, orientation) } else { image })
@@ -84,10 +83,15 @@ fn bitmap(bytes: &[u8], options: &DecodeOptions) -> Result<Bitmap> {
     }
 }
 
-fn panicked(panic: Box<dyn Any + Send>) -> Error {
-    let message = panic.downcast_ref::<String>().map(String::as_str);
-    let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    Error::Decode { format: "image", reason: format!("the decoder failed: {message}") }
+/// What `decoder` gives. Decoders hold assertions about what files say (tiff does); to the caller, a panic is one more way
+/// for a file to be damaged.
+fn contained<T>(decoder: impl FnOnce() -> Result<T> + UnwindSafe) -> Result<T> {
+    catch_unwind(decoder).unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+        let reason = format!("the decoder failed: {}", message.unwrap_or("no message"));
+        Err(Error::Decode { format: "image", reason })
+    })
 }
 
 fn format(bytes: &[u8]) -> Result<ImageFormat> {
@@ -126,5 +130,18 @@ fn check_size(width: usize, height: usize, options: &DecodeOptions) -> Result<()
     match width.checked_mul(height) {
         Some(pixels) if pixels <= limit => Ok(()),
         _ => Err(Error::TooLarge { width, height, limit }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decoder_that_panics_is_an_error() {
+        let error = contained(|| -> Result<()> { panic!("row {} is missing", 3) }).unwrap_err();
+        let expected = "cannot decode the image file: the decoder failed: row 3 is missing";
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(contained(|| Ok(7)).unwrap(), 7);
     }
 }
