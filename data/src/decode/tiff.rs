@@ -81,7 +81,7 @@ fn read(
         return read_directly(decoder, width);
     }
     check_size(tiling.width, height, options)?;
-    let samples = (tiling.width * height) as u64 * tiling.planes as u64;
+    let samples = ((tiling.width * height) as u64).saturating_mul(tiling.planes as u64);
     if samples > options.max_pixels.saturating_mul(16) {
         return Err(error("its planes are larger than the limit on pixels allows".into()));
     }
