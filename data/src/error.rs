@@ -43,8 +43,26 @@ pub enum Error {
     #[cfg(feature = "hub")]
     #[error(transparent)]
     Hub(#[from] longmae_hub::Error),
+    /// A line of a list of paths says something that cannot be.
+    #[error("{}, line {line}: {reason}", path.display())]
+    Line {
+        /// The list.
+        path: PathBuf,
+        /// The number of the line, from 1.
+        line: usize,
+        /// What was found in it, and what was expected.
+        reason: String,
+    },
+    /// A file of a well-known data set is damaged, or is another file.
+    #[error("{}: {reason}", path.display())]
+    Packed {
+        /// The file.
+        path: PathBuf,
+        /// What was found, and what was expected.
+        reason: String,
+    },
     /// The file is none of the formats that are read.
-    #[error("not an image that can be read: {found} (JPEG, PNG, WebP and TIFF are read)")]
+    #[error("not an image that can be read: {found} (JPEG, PNG, WebP, TIFF and NPY are read)")]
     UnknownFormat {
         /// What the file is, as far as can be told.
         found: String,

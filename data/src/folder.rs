@@ -11,7 +11,7 @@ use crate::picture::Picture;
 use crate::source::{Sample, Source, Target};
 
 /// The extensions of the files taken from a folder, in any case. The format itself is told by content.
-pub const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "tif", "tiff"];
+pub const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "webp", "tif", "tiff", "npy"];
 
 /// The images below a folder.
 ///

@@ -71,7 +71,7 @@ fn what_is_no_folder_of_images_is_told() {
     let empty = message(dir.path());
     assert!(
         empty.contains("no image in it or below it")
-            && empty.contains(".jpg .jpeg .png .webp .tif .tiff"),
+            && empty.contains(".jpg .jpeg .png .webp .tif .tiff .npy"),
         "{empty}"
     );
 }

@@ -34,6 +34,70 @@ pub(super) enum Samples {
     F32(Vec<f32>),
 }
 
+impl Samples {
+    /// The first `width` pixels of each of `height` rows of `stored` pixels.
+    pub fn cut(self, stored: usize, width: usize, height: usize) -> Self {
+        match self {
+            Self::U8(v) => Self::U8(first_columns(v, stored, width, height)),
+            Self::U16(v) => Self::U16(first_columns(v, stored, width, height)),
+            Self::F32(v) => Self::F32(first_columns(v, stored, width, height)),
+        }
+    }
+
+    /// Each sample `times` times.
+    pub fn repeated(self, times: usize) -> Self {
+        match self {
+            Self::U8(v) => Self::U8(each_repeated(v, times)),
+            Self::U16(v) => Self::U16(each_repeated(v, times)),
+            Self::F32(v) => Self::F32(each_repeated(v, times)),
+        }
+    }
+
+    /// Both, or `None` if they are of different types.
+    pub fn followed_by(mut self, more: Self) -> Option<Self> {
+        match (&mut self, more) {
+            (Self::U8(all), Self::U8(more)) => all.extend(more),
+            (Self::U16(all), Self::U16(more)) => all.extend(more),
+            (Self::F32(all), Self::F32(more)) => all.extend(more),
+            _ => return None,
+        }
+        Some(self)
+    }
+
+    /// `[planes, pixels]` to `[pixels, planes]`.
+    pub fn interleaved(self, planes: usize) -> Self {
+        match self {
+            Self::U8(v) => Self::U8(interleaved(v, planes)),
+            Self::U16(v) => Self::U16(interleaved(v, planes)),
+            Self::F32(v) => Self::F32(interleaved(v, planes)),
+        }
+    }
+}
+
+fn each_repeated<T: Copy>(samples: Vec<T>, times: usize) -> Vec<T> {
+    samples.into_iter().flat_map(|sample| std::iter::repeat_n(sample, times)).collect()
+}
+
+fn first_columns<T: Copy>(samples: Vec<T>, stored: usize, width: usize, height: usize) -> Vec<T> {
+    let row = samples.len() / height.max(1);
+    if stored == width || row == 0 {
+        return samples;
+    }
+    samples.chunks_exact(row).flat_map(|row| &row[..row.len() / stored * width]).copied().collect()
+}
+
+/// `[planes, pixels]` to `[pixels, planes]`.
+pub(super) fn interleaved<T: Copy>(samples: Vec<T>, planes: usize) -> Vec<T> {
+    if planes <= 1 {
+        return samples;
+    }
+    let pixels = samples.len() / planes;
+    (0..pixels)
+        .flat_map(|pixel| (0..planes).map(move |plane| plane * pixels + pixel))
+        .map(|i| samples[i])
+        .collect()
+}
+
 impl Colour {
     pub fn bands(self) -> usize {
         match self {
@@ -73,14 +137,11 @@ impl Bitmap {
 
     /// Pillow's `convert('RGB')`.
     fn into_rgb(self) -> Result<Pixels> {
-        if matches!((self.colour, &self.samples), (Colour::Rgb | Colour::Bands(3), Samples::F32(_)))
+        let colour = self.colour;
+        if matches!((colour, &self.samples), (Colour::Rgb, Samples::F32(_)) | (Colour::Bands(_), _))
         {
             // Pillow does not read these; losing their precision would help nobody.
             return self.into_bands(3);
-        }
-        let colour = self.colour;
-        if let Colour::Bands(_) = colour {
-            return Err(self.wrong_channels(3));
         }
         let samples = self.into_8_bit()?;
         Ok(Pixels::U8(match colour {

@@ -3,7 +3,8 @@
 use ::image::ImageFormat;
 use ::image::metadata::Orientation;
 
-use super::{DecodeOptions, format, jpeg::Jpeg, orient, png_webp, tiff};
+use super::jpeg::Jpeg;
+use super::{DecodeOptions, contained, format, npy, orient, png_webp, tiff};
 use crate::error::{Error, Result};
 
 /// What a file's header says, as stored.
@@ -33,15 +34,22 @@ pub struct Probe {
 /// # Errors
 /// As [`decode`](super::decode), as far as the header shows.
 pub fn probe(bytes: &[u8], options: &DecodeOptions) -> Result<Probe> {
-    let header = match format(bytes)? {
-        ImageFormat::Jpeg => Jpeg::open(bytes, options)?.header(),
-        ImageFormat::Png => png_webp::png_header(bytes, options)?,
-        ImageFormat::WebP => png_webp::webp_header(bytes, options)?,
-        ImageFormat::Tiff => tiff::header(bytes, options)?,
-        other => return Err(Error::UnknownFormat { found: format!("a file of format {other:?}") }),
-    };
+    let header = contained(|| header(bytes, options))?;
     let Header { format, width, height, bands, orientation } = header;
     let swapped = options.apply_exif && orient::swaps_axes(orientation);
     let (height, width) = if swapped { (width, height) } else { (height, width) };
     Ok(Probe { format, height, width, channels: bands })
+}
+
+fn header(bytes: &[u8], options: &DecodeOptions) -> Result<Header> {
+    if bytes.starts_with(npy::MAGIC) {
+        return npy::header(bytes, options);
+    }
+    match format(bytes)? {
+        ImageFormat::Jpeg => Ok(Jpeg::open(bytes, options)?.header()),
+        ImageFormat::Png => png_webp::png_header(bytes, options),
+        ImageFormat::WebP => png_webp::webp_header(bytes, options),
+        ImageFormat::Tiff => tiff::header(bytes, options),
+        other => Err(Error::UnknownFormat { found: format!("a file of format {other:?}") }),
+    }
 }

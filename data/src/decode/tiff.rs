@@ -8,23 +8,22 @@ use ::tiff::decoder::{Decoder, DecodingResult, Limits};
 use ::tiff::tags::{ExtraSamples, PhotometricInterpretation, Tag};
 use ::tiff::{ColorType, TiffError};
 
-use super::bitmap::{Bitmap, Colour, Samples, ycc_to_rgb};
+use super::bitmap::{Bitmap, Colour, Samples, interleaved, ycc_to_rgb};
+use super::tiff_tiles::Tiling;
 use super::{DecodeOptions, Header, check_size, tiff_palette};
 use crate::error::{Error, Result};
 
 const FORMAT: &str = "TIFF";
 
-type Reader<'a> = Decoder<Cursor<Cow<'a, [u8]>>>;
+pub(super) type Reader<'a> = Decoder<Cursor<Cow<'a, [u8]>>>;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Bitmap> {
     let mut decoder = open(Cow::Borrowed(bytes), options)?;
     let (width, height, orientation) = size(&mut decoder, options)?;
     let (colour, samples) = match photometric(&mut decoder)? {
-        Some(PhotometricInterpretation::RGBPalette) => {
-            palette_image(bytes, &mut decoder, options, width)?
-        }
+        Some(PhotometricInterpretation::RGBPalette) => palette_image(bytes, &mut decoder, options)?,
         _ => {
-            let (stored, samples) = read(&mut decoder, width)?;
+            let (stored, samples) = read(bytes, &mut decoder, options)?;
             named(&mut decoder, stored, samples)?
         }
     };
@@ -71,12 +70,11 @@ fn palette_image(
     bytes: &[u8],
     decoder: &mut Reader<'_>,
     options: &DecodeOptions,
-    width: usize,
 ) -> Result<(Colour, Samples)> {
     let map = decoder.get_tag_u16_vec(Tag::ColorMap).map_err(failure)?;
-    let grey = tiff_palette::as_grey(bytes)
-        .ok_or_else(|| error("palettes in BigTIFF are not supported".into()))?;
-    match read(&mut open(Cow::Owned(grey), options)?, width)? {
+    let grey =
+        tiff_palette::as_grey(bytes).ok_or_else(|| error("its directory is damaged".into()))?;
+    match read(&grey, &mut open(Cow::Borrowed(&grey), options)?, options)? {
         (ColorType::Gray(bits @ 1..=8), Samples::U8(indices)) => Ok((
             Colour::Rgb,
             Samples::U8(tiff_palette::look_up(&indices, bits, &map).map_err(error)?),
@@ -86,7 +84,45 @@ fn palette_image(
 }
 
 /// The samples, interleaved and each in a number of its own.
-fn read(decoder: &mut Reader<'_>, width: usize) -> Result<(ColorType, Samples)> {
+fn read(
+    bytes: &[u8],
+    decoder: &mut Reader<'_>,
+    options: &DecodeOptions,
+) -> Result<(ColorType, Samples)> {
+    let (width, height) = decoder.dimensions().map_err(failure)?;
+    let (width, height) = (width as usize, height as usize);
+    let tiling = Tiling::of(decoder, width)?;
+    if tiling == (Tiling { planes: 1, width }) {
+        return read_directly(decoder, width);
+    }
+    check_size(tiling.width, height, options)?;
+    let samples = ((tiling.width * height) as u64).saturating_mul(tiling.planes as u64);
+    if samples > options.max_pixels.saturating_mul(16) {
+        return Err(error("its planes are larger than the limit on pixels allows".into()));
+    }
+    let stored = decoder.colortype().map_err(failure)?;
+    let mut copy = bytes.to_vec();
+    let mut all = None;
+    for plane in 0..tiling.planes {
+        tiling.describe(bytes, &mut copy, plane)?;
+        let mut plane = open(Cow::Borrowed(&copy), options)?;
+        let (_, samples) = read_directly(&mut plane, tiling.width)?;
+        let samples = samples.cut(tiling.width, width, height);
+        all = match all {
+            None => Some(samples),
+            Some(all) => Some(joined(all, samples)?),
+        };
+    }
+    let all = all.ok_or_else(|| error("it has no bands".into()))?;
+    Ok((stored, all.interleaved(tiling.planes)))
+}
+
+fn joined(all: Samples, more: Samples) -> Result<Samples> {
+    all.followed_by(more).ok_or_else(|| error("its bands are of different types".into()))
+}
+
+/// The samples as the decoder gives them, interleaved and each in a number of its own.
+fn read_directly(decoder: &mut Reader<'_>, width: usize) -> Result<(ColorType, Samples)> {
     let stored = decoder.colortype().map_err(failure)?;
     let mut result = DecodingResult::U8(Vec::new());
     let layout = decoder.read_image_to_buffer(&mut result).map_err(failure)?;
@@ -102,13 +138,14 @@ fn read(decoder: &mut Reader<'_>, width: usize) -> Result<(ColorType, Samples)> 
         },
         DecodingResult::U16(v) => Samples::U16(interleaved(v, layout.planes)),
         DecodingResult::F32(v) => Samples::F32(interleaved(v, layout.planes)),
-        DecodingResult::F64(v) => Samples::F32(
-            interleaved(v, layout.planes).into_iter().map(|sample| sample as f32).collect(),
-        ),
-        _ => {
-            return Err(error(format!(
-                "{stored:?} of signed, half or 32-bit integer samples is not supported"
-            )));
+        DecodingResult::F64(v) => Samples::F32(floats(v, layout.planes, |v| v as f32)),
+        DecodingResult::F16(v) => Samples::F32(floats(v, layout.planes, |v| v.to_f32())),
+        DecodingResult::I8(v) => Samples::F32(floats(v, layout.planes, f32::from)),
+        DecodingResult::I16(v) => Samples::F32(floats(v, layout.planes, f32::from)),
+        DecodingResult::I32(v) => Samples::F32(floats(v, layout.planes, |v| v as f32)),
+        DecodingResult::U32(v) => Samples::F32(floats(v, layout.planes, |v| v as f32)),
+        DecodingResult::U64(_) | DecodingResult::I64(_) => {
+            return Err(error(format!("{stored:?} of 64-bit integers is not supported")));
         }
     };
     Ok((stored, samples))
@@ -128,16 +165,9 @@ fn unpacked(packed: &[u8], row_samples: usize, bits: u8) -> Vec<u8> {
         .collect()
 }
 
-/// `[planes, pixels]` to `[pixels, planes]`.
-fn interleaved<T: Copy>(samples: Vec<T>, planes: usize) -> Vec<T> {
-    if planes <= 1 {
-        return samples;
-    }
-    let pixels = samples.len() / planes;
-    (0..pixels)
-        .flat_map(|pixel| (0..planes).map(move |plane| plane * pixels + pixel))
-        .map(|i| samples[i])
-        .collect()
+/// `[planes, pixels]` to `[pixels, planes]`, each value as it is.
+fn floats<T: Copy>(samples: Vec<T>, planes: usize, float: impl Fn(T) -> f32) -> Vec<f32> {
+    interleaved(samples, planes).into_iter().map(float).collect()
 }
 
 /// What the bands mean, with the samples brought to the full range and to straight alpha.
@@ -191,7 +221,7 @@ fn straight_alpha(mut samples: Vec<u8>) -> Vec<u8> {
     samples
 }
 
-fn failure(e: TiffError) -> Error {
+pub(super) fn failure(e: TiffError) -> Error {
     match e {
         TiffError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
             Error::Truncated { format: FORMAT }
@@ -200,6 +230,6 @@ fn failure(e: TiffError) -> Error {
     }
 }
 
-fn error(reason: String) -> Error {
+pub(super) fn error(reason: String) -> Error {
     Error::Decode { format: FORMAT, reason }
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file takes what it needs")]
 #![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
+pub mod packed;
 pub mod shards;
 
 use std::path::{Path, PathBuf};

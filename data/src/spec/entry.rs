@@ -1,0 +1,168 @@
+//! One source by name.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+#[cfg(feature = "hub")]
+use longmae_hub::{Hub, Progress, Reference, RepoKind};
+
+use super::{OpenOptions, refused};
+use crate::error::Result;
+use crate::source::Source;
+use crate::{
+    Ade20k, Coco, Demo, ImageFolder, Packed, PackedKind, PackedPart, ParquetFiles, PathList,
+    Synthetic, WebDataset,
+};
+
+/// The names of sources, for messages.
+const KNOWN: &str = "a folder, list:FILE, wds:PATTERN, parquet:PATTERN, hf://datasets/ORG/NAME[#SPLIT], \
+    coco:FOLDER[#SPLIT+SPLIT], ade20k:FOLDER[#SPLIT], mnist:, fashion-mnist:, cifar10: or \
+    cifar100:FOLDER[#train|test], demo, synthetic";
+
+/// One source.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Entry {
+    Demo,
+    Synthetic,
+    Folder(PathBuf),
+    List(PathBuf),
+    WebDataset(String),
+    Parquet(String),
+    Coco(PathBuf, Option<String>),
+    Ade20k(PathBuf, Option<String>),
+    Packed(PackedKind, PathBuf, PackedPart),
+    #[cfg(feature = "hub")]
+    Hub(Reference, Option<String>),
+}
+
+impl Entry {
+    /// Reads a source's name; `text` is all that was given, for messages.
+    pub fn parse(part: &str, text: &str) -> Result<Self> {
+        match part {
+            "" => return Err(refused(text, format!("a source is missing; there are {KNOWN}"))),
+            "demo" => return Ok(Self::Demo),
+            "synthetic" => return Ok(Self::Synthetic),
+            _ => {}
+        }
+        let Some((kind, rest)) = part.split_once(':') else {
+            return Ok(Self::Folder(PathBuf::from(part)));
+        };
+        let place = || place(rest, text);
+        let packed = |kind| place().and_then(|(folder, part)| packed(kind, folder, part));
+        Ok(match kind {
+            "list" => Self::List(place()?.0),
+            "wds" => place().map(|_| Self::WebDataset(rest.to_owned()))?,
+            "parquet" => place().map(|_| Self::Parquet(rest.to_owned()))?,
+            "coco" => place().map(|(folder, split)| Self::Coco(folder, split))?,
+            "ade20k" => place().map(|(folder, split)| Self::Ade20k(folder, split))?,
+            "mnist" => packed(PackedKind::Mnist)?,
+            "fashion-mnist" => packed(PackedKind::FashionMnist)?,
+            "cifar10" => packed(PackedKind::Cifar10)?,
+            "cifar100" => packed(PackedKind::Cifar100)?,
+            "hf" => hub(part, text)?,
+            _ => Self::Folder(PathBuf::from(part)),
+        })
+    }
+
+    pub fn open(&self, options: &OpenOptions) -> Result<Arc<dyn Source>> {
+        let decode = options.decode;
+        Ok(match self {
+            Self::Demo => Arc::new(Demo::new(decode)),
+            Self::Synthetic => Arc::new(Synthetic {
+                len: options.synthetic_len,
+                height: options.synthetic_size.height,
+                width: options.synthetic_size.width,
+                channels: decode.channels,
+                seed: options.seed,
+            }),
+            Self::Folder(path) => Arc::new(ImageFolder::open(path, decode)?),
+            Self::List(path) => Arc::new(PathList::open(path, decode)?),
+            Self::WebDataset(pattern) => Arc::new(WebDataset::open(pattern, decode)?),
+            Self::Parquet(pattern) => Arc::new(ParquetFiles::open(pattern, decode)?),
+            Self::Coco(path, split) => Arc::new(Coco::open(path, split.as_deref(), decode)?),
+            Self::Ade20k(path, split) => Arc::new(Ade20k::open(path, split.as_deref(), decode)?),
+            Self::Packed(kind, path, part) => Arc::new(Packed::open(*kind, path, *part, decode)?),
+            #[cfg(feature = "hub")]
+            Self::Hub(reference, split) => open_hub(reference, split.as_deref(), options)?,
+        })
+    }
+}
+
+/// `PLACE#PART`, or `PLACE`.
+fn place(rest: &str, text: &str) -> Result<(PathBuf, Option<String>)> {
+    let (place, part) = match rest.rsplit_once('#') {
+        Some((place, part)) => (place, Some(part.to_owned())),
+        None => (rest, None),
+    };
+    if place.is_empty() || part.as_ref().is_some_and(String::is_empty) {
+        return Err(refused(text, "a place must follow the colon, and a part the #"));
+    }
+    Ok((PathBuf::from(place), part))
+}
+
+/// A part is `train` or `test`.
+fn packed(kind: PackedKind, folder: PathBuf, part: Option<String>) -> Result<Entry> {
+    let part = part.map_or(Ok(PackedPart::default()), |part| part.parse())?;
+    Ok(Entry::Packed(kind, folder, part))
+}
+
+/// `hf://datasets/ORG/NAME[@REV][/PATH][#SPLIT]`.
+#[cfg(feature = "hub")]
+fn hub(part: &str, text: &str) -> Result<Entry> {
+    let (place, split) = match part.split_once('#') {
+        Some((_, "")) => return Err(refused(text, "a split must follow the #")),
+        Some((place, split)) => (place, Some(split.to_owned())),
+        None => (part, None),
+    };
+    let reference: Reference = place.parse()?;
+    match reference.repo().kind() {
+        RepoKind::Dataset => Ok(Entry::Hub(reference, split)),
+        _ => Err(refused(text, "this is a model; a dataset is hf://datasets/ORG/NAME")),
+    }
+}
+
+#[cfg(not(feature = "hub"))]
+fn hub(_part: &str, text: &str) -> Result<Entry> {
+    Err(refused(text, "this program was built without the Hub (feature `hub`)"))
+}
+
+#[cfg(feature = "hub")]
+fn open_hub(
+    reference: &Reference,
+    split: Option<&str>,
+    options: &OpenOptions,
+) -> Result<Arc<dyn Source>> {
+    let hub = match &options.hub {
+        Some(hub) => hub.clone(),
+        None => Arc::new(Hub::from_env()?),
+    };
+    let tell = |progress: Progress<'_>| options.progress.iter().for_each(|tell| tell(progress));
+    crate::hub_dataset::open(&hub, reference, split, options.decode, &tell)
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut place = |kind: &str, path: &Path, part: Option<&str>| {
+            write!(f, "{kind}{}", path.display())?;
+            part.map_or(Ok(()), |part| write!(f, "#{part}"))
+        };
+        match self {
+            Self::Demo => f.write_str("demo"),
+            Self::Synthetic => f.write_str("synthetic"),
+            Self::Folder(path) => place("", path, None),
+            Self::List(path) => place("list:", path, None),
+            Self::WebDataset(pattern) => write!(f, "wds:{pattern}"),
+            Self::Parquet(pattern) => write!(f, "parquet:{pattern}"),
+            Self::Coco(path, split) => place("coco:", path, split.as_deref()),
+            Self::Ade20k(path, split) => place("ade20k:", path, split.as_deref()),
+            Self::Packed(kind, path, part) => {
+                place(&format!("{kind}:"), path, Some(&part.to_string()))
+            }
+            #[cfg(feature = "hub")]
+            Self::Hub(reference, None) => write!(f, "{reference}"),
+            #[cfg(feature = "hub")]
+            Self::Hub(reference, Some(split)) => write!(f, "{reference}#{split}"),
+        }
+    }
+}

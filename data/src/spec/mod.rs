@@ -1,0 +1,150 @@
+//! Sources by name, as a command line or a recipe gives them.
+
+mod entry;
+mod options;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use entry::Entry;
+pub use options::OpenOptions;
+
+use crate::Join;
+use crate::error::{Error, Result};
+use crate::source::Source;
+
+/// What data is wanted, not yet looked at: `FOLDER`, `KIND:PLACE` or `KIND:PLACE#PART`.
+///
+/// | | |
+/// |---|---|
+/// | `FOLDER` | an [`ImageFolder`](crate::ImageFolder) |
+/// | `list:FILE` | a [`PathList`](crate::PathList) |
+/// | `wds:PATTERN` | tars, a [`WebDataset`](crate::WebDataset) |
+/// | `parquet:PATTERN` | [`ParquetFiles`](crate::ParquetFiles) |
+/// | `hf://datasets/ORG/NAME[@REV][/PATH][#SPLIT]` | a dataset of the Hugging Face Hub (feature `hub`) |
+/// | `coco:FOLDER[#SPLIT+SPLIT]` | [`Coco`](crate::Coco) |
+/// | `ade20k:FOLDER[#SPLIT]` | [`Ade20k`](crate::Ade20k) |
+/// | `mnist:`, `fashion-mnist:`, `cifar10:`, `cifar100:` with `FOLDER[#train\|test]` | [`Packed`](crate::Packed) |
+/// | `demo`, `synthetic` | [`Demo`](crate::Demo), [`Synthetic`](crate::Synthetic) |
+///
+/// Several are joined by `;`, each with a weight before it if it is not to be drawn once an epoch:
+/// `coco:/data/coco;0.5*/data/others`. See [`Join`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    entries: Vec<(Entry, f64)>,
+}
+
+impl FromStr for Spec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let entries =
+            text.split(';').map(|part| weighted(part.trim(), text)).collect::<Result<_>>()?;
+        Ok(Self { entries })
+    }
+}
+
+/// `N*SOURCE`, or `SOURCE`.
+fn weighted(part: &str, text: &str) -> Result<(Entry, f64)> {
+    if let Some((number, rest)) = part.split_once('*')
+        && let Ok(weight) = number.trim().parse::<f64>()
+    {
+        let entry = Entry::parse(rest.trim(), text)?;
+        return match weight > 0.0 && weight <= 1e6 {
+            true => Ok((entry, weight)),
+            false => {
+                let expected = format!("the weight {weight} is not above 0 and at most 1000000");
+                Err(refused(text, expected))
+            }
+        };
+    }
+    Ok((Entry::parse(part, text)?, 1.0))
+}
+
+fn refused(text: &str, expected: impl Into<String>) -> Error {
+    Error::Setting { name: "data", found: format!("`{text}`"), expected: expected.into() }
+}
+
+impl Spec {
+    /// Opens the sources: lists folders, reads indices, fetches from the Hub. No image is decoded.
+    ///
+    /// # Errors
+    /// Whatever a source refuses.
+    pub fn open(&self, options: &OpenOptions) -> Result<Arc<dyn Source>> {
+        let mut sources = self
+            .entries
+            .iter()
+            .map(|(entry, weight)| Ok((entry.open(options)?, *weight)))
+            .collect::<Result<Vec<_>>>()?;
+        match sources.pop() {
+            Some((only, 1.0)) if sources.is_empty() => Ok(only),
+            last => {
+                sources.extend(last);
+                Ok(Arc::new(Join::new(sources)?))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (entry, weight)) in self.entries.iter().enumerate() {
+            let separator = if number > 0 { ";" } else { "" };
+            match weight {
+                1.0 => write!(f, "{separator}{entry}")?,
+                weight => write!(f, "{separator}{weight}*{entry}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_written_alike() {
+        for text in [
+            "demo",
+            "synthetic",
+            "/data/images",
+            "list:/data/files.txt",
+            "wds:/data/{000..123}.tar",
+            "parquet:/data/*.parquet",
+            "coco:/data/coco#train2017+unlabeled2017",
+            "ade20k:/data/ade",
+            "fashion-mnist:/data/f#test",
+            "10*coco:/data/coco;0.5*/data/others",
+        ] {
+            let spec: Spec = text.parse().unwrap();
+            assert_eq!(spec.to_string(), text);
+        }
+    }
+
+    /// A folder may have a star or a colon in its name.
+    #[test]
+    fn folders_are_what_nothing_else_is() {
+        for text in ["a*b", "C:\\images", "other:thing", "images#train"] {
+            assert_eq!(text.parse::<Spec>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_what_there_is() {
+        for (text, expected) in [
+            ("", "a source is missing"),
+            ("demo;", "a source is missing"),
+            ("0*demo", "the weight 0"),
+            ("NaN*demo", "the weight NaN"),
+            ("coco:", "a place must follow"),
+            ("wds:", "a place must follow"),
+            ("coco:/data#", "a part the #"),
+            ("mnist:/data#val", "val"),
+        ] {
+            let message = text.parse::<Spec>().unwrap_err().to_string();
+            assert!(message.contains(expected), "{text}: {message}");
+        }
+    }
+}
