@@ -32,7 +32,7 @@ const BUFFER: usize = 10_000;
 /// Samples in tars.
 ///
 /// A sample is what follows each other under one key, the name up to the first dot of its last part: `dir/0001.jpg`,
-/// `dir/0001.cls`. Its image is the first it has of `.jpg`, `.jpeg`, `.png`, `.webp`, `.tif`, `.tiff`. Its class is the
+/// `dir/0001.cls`. Its image is the first it has of `.jpg`, `.jpeg`, `.png`, `.webp`, `.tif`, `.tiff`, `.npy`. Its class is the
 /// whole number in `.cls`, or else under `label`, `cls` or `class` in `.json`; a negative one is none. Samples without
 /// an image are left out.
 ///
