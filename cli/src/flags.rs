@@ -8,7 +8,9 @@ use crate::image_size::ImageSize;
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Flags {
-    /// Training data: a folder (class folders, or images anywhere below it), `demo`, or `synthetic`
+    /// Training data: a folder, `list:FILE`, `wds:TARS`, `parquet:FILES`, `hf://datasets/ORG/NAME`, `coco:DIR`,
+    /// `ade20k:DIR`, `mnist:DIR`, `fashion-mnist:DIR`, `cifar10:DIR`, `cifar100:DIR`, `demo`, `synthetic`; several with
+    /// weights: `A;0.5*B`
     #[arg(long, alias = "data_path", value_name = "SPEC", help_heading = "Data")]
     pub data: Option<String>,
     /// Data for the validation loss, with fixed masks
@@ -50,7 +52,8 @@ pub struct Flags {
     /// Standard deviation of each channel (default: ImageNet's for 3 channels, else 0.5)
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = trimmed, help_heading = "Data")]
     pub std: Option<Vec<f64>>,
-    /// `random` (resized crop) or `none` (the whole image is resized)
+    /// `random` (torchvision's resized crop), `byol` (drawn in one try, as MAE's TPU code does), or `none` (the whole
+    /// image is resized)
     #[arg(long, value_name = "KIND", help_heading = "Data")]
     pub crop: Option<String>,
     /// Smallest share of the image's area that a random crop covers

@@ -6,6 +6,7 @@ mod allocator;
 mod batching;
 mod choice;
 mod data;
+mod download;
 mod environment;
 mod exit;
 mod flags;

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use longmae_data::transform::{HorizontalFlip, Normalize, RandomResizedCrop};
+use longmae_data::transform::{ByolCrop, HorizontalFlip, Normalize, RandomCrop, RandomResizedCrop};
 use longmae_data::{
     DecodeOptions, IMAGENET_MEAN, IMAGENET_STD, MaxCorrupt, SCALED_DECODING, Size, Spec,
 };
@@ -30,7 +30,7 @@ pub struct Settings {
     pub validation: Validation,
     pub decode: DecodeOptions,
     pub size: Size,
-    pub crop: Option<RandomResizedCrop>,
+    pub crop: Option<RandomCrop>,
     pub flip: Option<HorizontalFlip>,
     pub normalize: Normalize,
     pub mae: MaeConfig,
@@ -163,7 +163,7 @@ fn check_names(flags: &mut Flags) -> anyhow::Result<()> {
         ));
     }
     check("mask count", &mut flags.mask_count, "published", &["published", "units"], &[])?;
-    check("crop", &mut flags.crop, "random", &["random", "none"], &["byol"])
+    check("crop", &mut flags.crop, "random", &["random", "byol", "none"], &[])
 }
 
 /// How the model computes; names were checked before.
@@ -242,7 +242,7 @@ fn masks(flags: &mut Flags, grid: PatchGrid) -> anyhow::Result<(MaskDesign, usiz
     Ok((design, units.len(), kept))
 }
 
-type Transforms = (Normalize, Option<RandomResizedCrop>, Option<HorizontalFlip>);
+type Transforms = (Normalize, Option<RandomCrop>, Option<HorizontalFlip>);
 
 fn transform(flags: &mut Flags, channels: usize) -> anyhow::Result<Transforms> {
     let default = |imagenet: [f32; 3]| match channels {
@@ -261,8 +261,13 @@ fn transform(flags: &mut Flags, channels: usize) -> anyhow::Result<Transforms> {
     let narrow = |list: Vec<f64>| list.into_iter().map(|x| x as f32).collect();
     let normalize = Normalize::new(narrow(mean), narrow(std)).map_err(usage)?;
     let scale = (*flags.min_crop.get_or_insert(0.2), *flags.max_crop.get_or_insert(1.0));
-    let random = RandomResizedCrop::new(scale, (3.0 / 4.0, 4.0 / 3.0)).map_err(usage)?;
-    let crop = (flags.crop.as_deref() == Some("random")).then_some(random);
+    let ratio = (3.0 / 4.0, 4.0 / 3.0);
+    let random = RandomResizedCrop::new(scale, ratio).map_err(usage)?;
+    let crop = match flags.crop.as_deref() {
+        Some("random") => Some(random.into()),
+        Some("byol") => Some(ByolCrop::new(scale, ratio).map_err(usage)?.into()),
+        _ => None,
+    };
     let flip = flags.flip.get_or_insert(true).then(HorizontalFlip::default);
     Ok((normalize, crop, flip))
 }

@@ -18,7 +18,7 @@ fn is_empty(folder: &Path) -> bool {
 #[test]
 fn arguments_alone_show_the_mistake() {
     let folder = empty();
-    let cases: [(&[&str], &[&str]); 39] = [
+    let cases: [(&[&str], &[&str]); 42] = [
         (&["--patch-size", "7"], &["patch size 7", "does not divide", "32x32"]),
         (&["--mask-ratio", "0"], &["mask ratio 0", "above 0"]),
         (&["--mask-ratio", "1"], &["mask ratio 1"]),
@@ -39,9 +39,12 @@ fn arguments_alone_show_the_mistake() {
         (&["--channels", "99999"], &["channels 99999", "1 to 4096"]),
         (&["--mask-ratio", "-1"], &["mask ratio -1"]),
         (&["--model", "vit-bas"], &["`vit-bas`", "did you mean `vit-base`"]),
-        (&["--crop", "byol"], &["`byol` is not there yet"]),
-        (&["--data", "wds:x.tar"], &["`wds:` is not there yet"]),
-        (&["--data", "hf://datasets/a/b"], &["`hf:` is not there yet"]),
+        (&["--crop", "biol"], &["`biol`", "did you mean `byol`"]),
+        (&["--data", "wds:"], &["`wds:`", "a place must follow the colon"]),
+        (&["--data", "demo;-1*demo"], &["the weight -1"]),
+        (&["--data", "hf://a/b"], &["hf://a/b", "this is a model"]),
+        (&["--data", "hf://datasets/../b"], &["hf://datasets/../b"]),
+        (&["--decode", "half"], &["unknown decode `half`", "full, scaled"]),
         (&["--recipe", "demmo"], &["`demmo`", "did you mean `demo`"]),
         (&["--set", "mask_unti=2"], &["unknown key `mask_unti`", "did you mean `mask_unit`"]),
         (&["--set", "epochs=many"], &["`epochs`", "many"]),

@@ -17,9 +17,6 @@ const CONVERTED: &str = "refs/convert/parquet";
 /// The split that is taken when none is named.
 const TRAIN: &str = "train";
 
-/// What is told while files are fetched.
-pub type OnProgress<'a> = &'a dyn Fn(Progress<'_>);
-
 /// Opens a dataset of the Hub: fetches its files into the cache that the Python libraries share, and reads them there.
 ///
 /// A dataset is its Parquet files (or those that the Hub has converted, at `refs/convert/parquet`), or else its tars,
@@ -35,7 +32,7 @@ pub fn open(
     reference: &Reference,
     split: Option<&str>,
     options: DecodeOptions,
-    progress: OnProgress<'_>,
+    progress: &dyn Fn(Progress<'_>),
 ) -> Result<Arc<dyn Source>> {
     let (reference, wanted) = chosen(hub, reference, split)?;
     let paths = wanted

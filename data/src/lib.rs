@@ -42,6 +42,8 @@ pub use path_list::PathList;
 pub use picture::{Picture, Region};
 pub use shards::{ParquetFiles, WebDataset};
 pub use source::{Part, Sample, Source, Target};
+#[cfg(feature = "hub")]
+pub use spec::OnProgress;
 pub use spec::{OpenOptions, Spec};
 pub use subset::{Subset, split};
 pub use synthetic::Synthetic;

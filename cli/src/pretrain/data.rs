@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use longmae_data::{OpenOptions, Part, Source, Spec, split};
 
+use crate::download;
 use crate::settings::{Settings, ValidationData};
 
 /// Images of an epoch whose order is kept in memory.
@@ -62,6 +63,8 @@ fn open(spec: &Spec, settings: &Settings) -> anyhow::Result<Arc<dyn Source>> {
         synthetic_size: settings.size,
         synthetic_len: settings.synthetic_images,
         seed: settings.seed,
+        hub: None,
+        progress: Some(download::bar()),
     };
     Ok(spec.open(&options)?)
 }

@@ -8,6 +8,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use entry::Entry;
+#[cfg(feature = "hub")]
+pub use options::OnProgress;
 pub use options::OpenOptions;
 
 use crate::Join;

@@ -9,8 +9,12 @@ use longmae_hub::{Hub, Progress};
 use crate::decode::DecodeOptions;
 use crate::transform::Size;
 
+/// Is told how a download gets on.
+#[cfg(feature = "hub")]
+pub type OnProgress = Arc<dyn Fn(Progress<'_>) + Send + Sync>;
+
 /// What is needed beside a [`Spec`](super::Spec) to open it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct OpenOptions {
     /// How images are decoded.
     pub decode: DecodeOptions,
@@ -25,7 +29,7 @@ pub struct OpenOptions {
     pub hub: Option<Arc<Hub>>,
     /// What is told how downloads get on.
     #[cfg(feature = "hub")]
-    pub progress: Option<fn(Progress<'_>)>,
+    pub progress: Option<OnProgress>,
 }
 
 impl Default for OpenOptions {

@@ -2,8 +2,9 @@
 
 use rand::{Rng, RngCore};
 
-use super::{CropBox, check_range};
-use crate::error::{Error, Result};
+use super::CropBox;
+use super::random_crop::check;
+use crate::error::Result;
 
 /// A crop of random size, shape and place, drawn in one try: a side that comes out longer than the image's is cut to it.
 ///
@@ -28,18 +29,9 @@ impl ByolCrop {
     /// sides are cut.
     ///
     /// # Errors
-    /// [`Error::Setting`] if the numbers are not above 0, the shares not at most 1, or not in order.
+    /// [`Error::Setting`](crate::Error::Setting) if the numbers are not above 0, the shares not at most 1, or not in order.
     pub fn new(scale: (f64, f64), ratio: (f64, f64)) -> Result<Self> {
-        check_range("crop scale", scale, 0.0)?;
-        check_range("crop ratio", ratio, 0.0)?;
-        if scale.1 > 1.0 {
-            let expected = "shares of the image's area, at most 1".into();
-            return Err(Error::Setting {
-                name: "crop scale",
-                found: scale.1.to_string(),
-                expected,
-            });
-        }
+        check(scale, ratio)?;
         Ok(Self { scale, ratio })
     }
 

@@ -2,7 +2,8 @@
 
 use rand::{Rng, RngCore};
 
-use super::{Size, check_range, crop_resize};
+use super::random_crop::check;
+use super::{Size, crop_resize};
 use crate::error::{Error, Result};
 use crate::image::{Image, Pixels};
 
@@ -72,16 +73,7 @@ impl RandomResizedCrop {
     /// # Errors
     /// [`Error::Setting`] if the shares are not above 0 and at most 1, the ratios not above 0, or not in order.
     pub fn new(scale: (f64, f64), ratio: (f64, f64)) -> Result<Self> {
-        check_range("crop scale", scale, 0.0)?;
-        check_range("crop ratio", ratio, 0.0)?;
-        if scale.1 > 1.0 {
-            let expected = "shares of the image's area, at most 1".into();
-            return Err(Error::Setting {
-                name: "crop scale",
-                found: scale.1.to_string(),
-                expected,
-            });
-        }
+        check(scale, ratio)?;
         Ok(Self { scale, ratio })
     }
 

@@ -7,6 +7,7 @@ pub mod detection;
 mod flip;
 pub mod mixup;
 mod normalize;
+mod random_crop;
 mod random_erasing;
 mod resize;
 
@@ -14,6 +15,7 @@ pub use byol_crop::ByolCrop;
 pub use crop::{CropBox, EvalCrop, RandomResizedCrop, crop};
 pub use flip::HorizontalFlip;
 pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, Normalize};
+pub use random_crop::RandomCrop;
 pub use random_erasing::{Erase, RandomErasing};
 pub use resize::{Filter, crop_resize, crop_resize_with};
 
@@ -73,7 +75,7 @@ pub struct TrainTransform {
     /// The size of the result.
     pub size: Size,
     /// The crop, or `None` to resize the whole image, whatever its shape: for satellite or medical images.
-    pub crop: Option<RandomResizedCrop>,
+    pub crop: Option<RandomCrop>,
     /// The mirroring, or `None`.
     pub flip: Option<HorizontalFlip>,
     /// Mean and standard deviation.
@@ -83,7 +85,8 @@ pub struct TrainTransform {
 impl TrainTransform {
     /// MAE's: [`RandomResizedCrop::default`] and mirroring.
     pub fn new(size: Size, normalize: Normalize) -> Self {
-        let (crop, flip) = (Some(RandomResizedCrop::default()), Some(HorizontalFlip::default()));
+        let (crop, flip) =
+            (Some(RandomResizedCrop::default().into()), Some(HorizontalFlip::default()));
         Self { size, crop, flip, normalize }
     }
 }
