@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{image_folder, longmae, stderr, stdout};
+use common::{image_folder, longmae, longmae_command, stderr, stdout};
 
 #[test]
 fn inspect_tells_what_there_is_and_draws_it() {
@@ -51,4 +51,18 @@ fn mistakes_are_named() {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(expected), "{args:?}: {}", stderr(&output));
     }
+}
+
+/// Offline, what the cache lacks is named; nothing is asked of the network.
+#[test]
+fn a_dataset_of_the_hub_that_is_not_cached_is_named() {
+    let cache = tempfile::tempdir().unwrap();
+    let output = longmae_command(&["data", "inspect", "hf://datasets/org/name"])
+        .env("HF_HOME", cache.path())
+        .env("HF_HUB_OFFLINE", "1")
+        .output()
+        .unwrap();
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("org/name") && message.contains("HF_HUB_OFFLINE"), "{message}");
 }

@@ -49,6 +49,7 @@ impl Ade20k {
         check_folder(root)?;
         let (images, labels) =
             (root.join("images").join(split), root.join("annotations").join(split));
+        check_split(&root.join("images"), split)?;
         let listed = ImageFolder::open(&images, options)?;
         check_folder(&labels)?;
         let pair = |i: usize| {
@@ -65,6 +66,26 @@ impl Ade20k {
     fn pair(&self, index: usize) -> Result<&Pair> {
         self.pairs.get(index).ok_or(Error::NoSuchSample { index, len: self.pairs.len() })
     }
+}
+
+/// An error that names the splits there are, if this one is not.
+fn check_split(images: &Path, split: &str) -> Result<()> {
+    check_folder(images)?;
+    if images.join(split).is_dir() {
+        return Ok(());
+    }
+    let folders = std::fs::read_dir(images)
+        .map_err(|source| Error::Io { path: images.into(), source })?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_dir());
+    let mut names: Vec<_> =
+        folders.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
+    names.sort_unstable();
+    let reason = match &names[..] {
+        [] => format!("no split {split}: there is no folder in it"),
+        some => format!("no split {split}; there are {}", some.join(", ")),
+    };
+    Err(Error::Annotations { path: images.into(), reason })
 }
 
 /// An error that names some of the images that have no label map.

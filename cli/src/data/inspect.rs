@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let indices: Vec<usize> =
         (0..count).map(|i| (i as u128 * len as u128 / count as u128) as usize).collect();
     let seen = look_with_bar(source.as_ref(), &indices, settings.workers);
-    describe(&args.pipeline.data, source.as_ref(), &seen);
+    describe(&args.pipeline.data, source.as_ref(), &indices, &seen);
     if seen.iter().all(|seen| seen.found.is_err()) {
         anyhow::bail!("not one of the images looked at can be read");
     }
@@ -74,13 +74,13 @@ fn look_with_bar(source: &dyn Source, indices: &[usize], threads: usize) -> Vec<
     seen
 }
 
-fn describe(name: &str, source: &dyn Source, seen: &[Seen]) {
+fn describe(name: &str, source: &dyn Source, indices: &[usize], seen: &[Seen]) {
     line(name);
     let drawn: usize = source.parts().iter().map(Part::draws).sum();
     let drawn =
         if drawn == source.len() { String::new() } else { format!(", {drawn} drawn an epoch") };
     line(format!("images       {}{drawn}; looked at {}", source.len(), seen.len()));
-    classes(source, seen);
+    classes(source, indices);
     let looks: Vec<&Look> = seen.iter().filter_map(|seen| seen.found.as_ref().ok()).collect();
     let files = || looks.iter().filter_map(|look| look.file);
     listed("formats", counted(files().map(|file| file.format)));
@@ -96,21 +96,27 @@ fn describe(name: &str, source: &dyn Source, seen: &[Seen]) {
     }
 }
 
-fn classes(source: &dyn Source, seen: &[Seen]) {
+fn classes(source: &dyn Source, indices: &[usize]) {
     let names = source.classes();
-    if names.is_empty() {
-        return;
-    }
-    let count = seen.len();
-    let classes = (0..count).filter_map(|i| {
-        let index = (i as u128 * source.len() as u128 / count as u128) as usize;
+    let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
+    let (mut classes, mut objects) = (Vec::new(), Vec::new());
+    for &index in indices {
         match source.target(index) {
-            Ok(Target::Class(class)) => names.get(class).cloned(),
-            _ => None,
+            Ok(Target::Class(class)) => classes.push(name(class)),
+            Ok(Target::Instances(found)) => {
+                objects.extend(found.list.iter().map(|object| name(object.category)));
+            }
+            _ => {}
         }
-    });
-    line(format!("classes      {}", names.len()));
-    listed("images of", counted(classes));
+    }
+    if !names.is_empty() {
+        line(format!("classes      {}", names.len()));
+    }
+    listed("images of", counted(classes.into_iter()));
+    if !objects.is_empty() {
+        line(format!("objects      {} in the images looked at", objects.len()));
+    }
+    listed("objects of", counted(objects.into_iter()));
 }
 
 fn listed<T: std::fmt::Display>(what: &str, counts: Vec<(T, usize)>) {

@@ -36,7 +36,13 @@ pub fn program() -> Command {
 
 /// `longmae`.
 pub fn longmae(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_longmae")).args(args).output().unwrap()
+    longmae_command(args).output().unwrap()
+}
+
+pub fn longmae_command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_longmae"));
+    command.args(args);
+    command
 }
 
 /// Runs `mae-pretrain` in `folder` with these arguments.
