@@ -27,7 +27,17 @@ emulated:
 
 # The light crates check for AArch64 (needs `rustup target add aarch64-unknown-linux-gnu`).
 aarch64:
-    cargo check --locked --target aarch64-unknown-linux-gnu -p longmae-mae -p longmae-train -p longmae-data
+    cargo check --locked --target aarch64-unknown-linux-gnu -p longmae-mae -p longmae-train -p longmae-data \
+        --no-default-features
+
+# Decoding by libjpeg-turbo, built from source (needs a C compiler and Debian's `cmake` and `nasm`).
+libjpeg-turbo:
+    cargo test --locked -p longmae-data --features libjpeg-turbo --test part --test pillow --test torchvision \
+        --test damaged --test mutations
+
+# The fuzz targets compile.
+fuzz-check:
+    cargo check --manifest-path fuzz/Cargo.toml --target-dir target
 
 # Every crate packs, and builds from what was packed.
 package:

@@ -19,6 +19,7 @@ mod path_list;
 mod picture;
 pub mod rle;
 pub mod rng;
+#[cfg(feature = "shards")]
 mod shards;
 mod source;
 mod spec;
@@ -40,6 +41,7 @@ pub use loader::{CorruptSample, Item, Loader, LoaderConfig, LoaderState, MaxCorr
 pub use packed::{Packed, PackedKind, PackedPart};
 pub use path_list::PathList;
 pub use picture::{Picture, Region};
+#[cfg(feature = "shards")]
 pub use shards::{ParquetFiles, WebDataset};
 pub use source::{Part, Sample, Source, Target};
 #[cfg(feature = "hub")]

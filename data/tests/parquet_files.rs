@@ -1,4 +1,5 @@
 //! Parquet files of images: what is read, as the Python package `datasets` writes it, and what is refused.
+#![cfg(feature = "shards")]
 
 mod common;
 

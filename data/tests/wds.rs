@@ -1,4 +1,5 @@
 //! Tars of samples: what is read, against the Python package `webdataset`, and what is refused.
+#![cfg(feature = "shards")]
 
 mod common;
 

@@ -13,7 +13,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("longmae-vit", &["longmae-ops", "longmae-patching"]),
     ("longmae-mae", &["longmae-ops", "longmae-patching", "longmae-masking", "longmae-vit"]),
     ("longmae-weights", &["longmae-patching"]),
-    ("longmae-data", &[]),
+    ("longmae-data", &["longmae-hub"]),
     ("longmae-hub", &[]),
     ("longmae-train", &["longmae-ops"]),
     ("longmae-report", &["longmae-patching"]),

@@ -10,10 +10,9 @@ use longmae_hub::{Hub, Progress, Reference, RepoKind};
 use super::{OpenOptions, refused};
 use crate::error::Result;
 use crate::source::Source;
-use crate::{
-    Ade20k, Coco, Demo, ImageFolder, Packed, PackedKind, PackedPart, ParquetFiles, PathList,
-    Synthetic, WebDataset,
-};
+use crate::{Ade20k, Coco, Demo, ImageFolder, Packed, PackedKind, PackedPart, PathList, Synthetic};
+#[cfg(feature = "shards")]
+use crate::{ParquetFiles, WebDataset};
 
 /// The names of sources, for messages.
 const KNOWN: &str = "a folder, list:FILE, wds:PATTERN, parquet:PATTERN, hf://datasets/ORG/NAME[#SPLIT], \
@@ -27,7 +26,9 @@ pub(super) enum Entry {
     Synthetic,
     Folder(PathBuf),
     List(PathBuf),
+    #[cfg(feature = "shards")]
     WebDataset(String),
+    #[cfg(feature = "shards")]
     Parquet(String),
     Coco(PathBuf, Option<String>),
     Ade20k(PathBuf, Option<String>),
@@ -52,15 +53,22 @@ impl Entry {
         let packed = |kind| place().and_then(|(folder, part)| packed(kind, folder, part));
         Ok(match kind {
             "list" => Self::List(place()?.0),
+            #[cfg(feature = "shards")]
             "wds" => place().map(|_| Self::WebDataset(rest.to_owned()))?,
+            #[cfg(feature = "shards")]
             "parquet" => place().map(|_| Self::Parquet(rest.to_owned()))?,
+            #[cfg(not(feature = "shards"))]
+            "wds" | "parquet" => return Err(lacks(text, "shards")),
             "coco" => place().map(|(folder, split)| Self::Coco(folder, split))?,
             "ade20k" => place().map(|(folder, split)| Self::Ade20k(folder, split))?,
             "mnist" => packed(PackedKind::Mnist)?,
             "fashion-mnist" => packed(PackedKind::FashionMnist)?,
             "cifar10" => packed(PackedKind::Cifar10)?,
             "cifar100" => packed(PackedKind::Cifar100)?,
+            #[cfg(feature = "hub")]
             "hf" => hub(part, text)?,
+            #[cfg(not(feature = "hub"))]
+            "hf" => return Err(lacks(text, "hub")),
             _ => Self::Folder(PathBuf::from(part)),
         })
     }
@@ -78,7 +86,9 @@ impl Entry {
             }),
             Self::Folder(path) => Arc::new(ImageFolder::open(path, decode)?),
             Self::List(path) => Arc::new(PathList::open(path, decode)?),
+            #[cfg(feature = "shards")]
             Self::WebDataset(pattern) => Arc::new(WebDataset::open(pattern, decode)?),
+            #[cfg(feature = "shards")]
             Self::Parquet(pattern) => Arc::new(ParquetFiles::open(pattern, decode)?),
             Self::Coco(path, split) => Arc::new(Coco::open(path, split.as_deref(), decode)?),
             Self::Ade20k(path, split) => Arc::new(Ade20k::open(path, split.as_deref(), decode)?),
@@ -122,9 +132,9 @@ fn hub(part: &str, text: &str) -> Result<Entry> {
     }
 }
 
-#[cfg(not(feature = "hub"))]
-fn hub(_part: &str, text: &str) -> Result<Entry> {
-    Err(refused(text, "this program was built without the Hub (feature `hub`)"))
+#[cfg(not(all(feature = "hub", feature = "shards")))]
+fn lacks(text: &str, feature: &str) -> crate::Error {
+    refused(text, format!("this program was built without the feature `{feature}`"))
 }
 
 #[cfg(feature = "hub")]
@@ -152,7 +162,9 @@ impl fmt::Display for Entry {
             Self::Synthetic => f.write_str("synthetic"),
             Self::Folder(path) => place("", path, None),
             Self::List(path) => place("list:", path, None),
+            #[cfg(feature = "shards")]
             Self::WebDataset(pattern) => write!(f, "wds:{pattern}"),
+            #[cfg(feature = "shards")]
             Self::Parquet(pattern) => write!(f, "parquet:{pattern}"),
             Self::Coco(path, split) => place("coco:", path, split.as_deref()),
             Self::Ade20k(path, split) => place("ade20k:", path, split.as_deref()),

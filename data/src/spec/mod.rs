@@ -113,7 +113,9 @@ mod tests {
             "synthetic",
             "/data/images",
             "list:/data/files.txt",
+            #[cfg(feature = "shards")]
             "wds:/data/{000..123}.tar",
+            #[cfg(feature = "shards")]
             "parquet:/data/*.parquet",
             "coco:/data/coco#train2017+unlabeled2017",
             "ade20k:/data/ade",
@@ -141,7 +143,12 @@ mod tests {
             ("0*demo", "the weight 0"),
             ("NaN*demo", "the weight NaN"),
             ("coco:", "a place must follow"),
+            #[cfg(feature = "shards")]
             ("wds:", "a place must follow"),
+            #[cfg(not(feature = "shards"))]
+            ("wds:x.tar", "without the feature `shards`"),
+            #[cfg(not(feature = "hub"))]
+            ("hf://datasets/org/name", "without the feature `hub`"),
             ("coco:/data#", "a part the #"),
             ("mnist:/data#val", "val"),
         ] {
