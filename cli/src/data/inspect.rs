@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use longmae_data::{LoaderState, MaxCorrupt, Part, Source, Target};
 use longmae_report::{ImageSpec, MaskedImage, contact_sheet, write_png};
@@ -185,5 +184,5 @@ fn draw(
         std: settings.normalize.std().to_vec(),
     };
     let sheet = contact_sheet(&args.pipeline.data, &spec, &samples)?;
-    write_png(path, &sheet).with_context(|| format!("cannot write {}", path.display()))
+    Ok(write_png(path, &sheet)?)
 }
