@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use longmae_data::{LoaderState, MaxCorrupt, Part, Source, Target};
-use longmae_report::{ImageSpec, MaskedImage, contact_sheet, write_png};
+use longmae_report::{MaskedImage, contact_sheet, write_png};
 
 use super::Pipeline;
 use super::statistics::{Look, Seen, counted, look, mean_and_std};
 use crate::exit::usage;
 use crate::output::line;
-use crate::pretrain::{Sources, train_loader};
+use crate::pretrain::{Sources, image_spec, train_loader};
 use crate::settings::Settings;
 
 /// Corrupt images that are named.
@@ -172,17 +172,6 @@ fn draw(
             mask: removed.into_iter().map(|removed| removed == 1.0).collect(),
         });
     }
-    let grid = settings.mae.encoder.grid;
-    let (height, width) = grid.image_size();
-    let spec = ImageSpec {
-        channels: settings.mae.encoder.channels,
-        height,
-        width,
-        patch_size: grid.patch(),
-        pred_downsampling: 1,
-        mean: settings.normalize.mean().to_vec(),
-        std: settings.normalize.std().to_vec(),
-    };
-    let sheet = contact_sheet(&args.pipeline.data, &spec, &samples)?;
+    let sheet = contact_sheet(&args.pipeline.data, &image_spec(&settings), &samples)?;
     Ok(write_png(path, &sheet)?)
 }

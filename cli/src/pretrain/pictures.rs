@@ -15,6 +15,21 @@ const ROWS: usize = 6;
 /// Images that are tried, so that corrupt ones can be passed over.
 const CANDIDATES: usize = 4 * ROWS;
 
+/// What a run's images look like to the one who draws them.
+pub fn image_spec(settings: &Settings) -> ImageSpec {
+    let grid = settings.mae.encoder.grid;
+    let (height, width) = grid.image_size();
+    ImageSpec {
+        channels: settings.mae.encoder.channels,
+        height,
+        width,
+        patch_size: grid.patch(),
+        pred_downsampling: settings.mae.decoder.pred_downsampling,
+        mean: settings.normalize.mean().to_vec(),
+        std: settings.normalize.std().to_vec(),
+    }
+}
+
 /// The images that are shown, with their masks. Each is a batch of its own, so that a picture needs less memory than a
 /// training step.
 pub struct Pictures {
@@ -36,17 +51,7 @@ impl Pictures {
         one_by_one.batching.batch_size = 1;
         one_by_one.max_corrupt = MaxCorrupt::Count(tried);
         let images = validation_loader(&few, &one_by_one)?.take(ROWS).collect::<Result<_, _>>()?;
-        let grid = settings.mae.encoder.grid;
-        let (height, width) = grid.image_size();
-        let spec = ImageSpec {
-            channels: settings.mae.encoder.channels,
-            height,
-            width,
-            patch_size: grid.patch(),
-            pred_downsampling: settings.mae.decoder.pred_downsampling,
-            mean: settings.normalize.mean().to_vec(),
-            std: settings.normalize.std().to_vec(),
-        };
+        let spec = image_spec(settings);
         let norm_pix = settings.mae.norm_pix_loss;
         let statistics = if norm_pix { Statistics::HiddenPatches } else { Statistics::Raw };
         Ok(Self { images, spec, statistics })
