@@ -51,7 +51,7 @@ impl Entry {
         let place = || place(rest, text);
         let packed = |kind| place().and_then(|(folder, part)| packed(kind, folder, part));
         Ok(match kind {
-            "list" => Self::List(place()?.0),
+            "list" => place().map(|_| Self::List(PathBuf::from(rest)))?,
             "wds" => place().map(|_| Self::WebDataset(rest.to_owned()))?,
             "parquet" => place().map(|_| Self::Parquet(rest.to_owned()))?,
             "coco" => place().map(|(folder, split)| Self::Coco(folder, split))?,
