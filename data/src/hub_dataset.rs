@@ -51,7 +51,16 @@ fn chosen(
     reference: &Reference,
     split: Option<&str>,
 ) -> Result<(Reference, Vec<String>)> {
-    let listing = hub.list(reference)?;
+    let listing = hub.list(reference);
+    // Offline, the cache does not know `main` if all files came from the conversion.
+    let none_here = match &listing {
+        Ok(listing) => data_files(&listing.files).is_empty(),
+        Err(error) => matches!(error, longmae_hub::Error::NotCached { .. }),
+    };
+    if none_here && let Some(found) = converted(hub, reference, split)? {
+        return Ok(found);
+    }
+    let listing = listing?;
     if listing.origin == ListingOrigin::Snapshot {
         tracing::warn!(
             dataset = %reference,
@@ -59,13 +68,6 @@ fn chosen(
         );
     }
     let files = data_files(&listing.files);
-    if files.is_empty() && reference.path().is_none() && reference.revision() == "main" {
-        let converted = reference.clone().with_revision(CONVERTED)?;
-        if let Ok(listing) = hub.list(&converted) {
-            let files = of_split(reference, data_files(&listing.files), split)?;
-            return Ok((converted.pinned(&listing.commit)?, files));
-        }
-    }
     let files = match reference.path() {
         Some(_) => files,
         None => of_split(reference, files, split)?,
@@ -75,6 +77,25 @@ fn chosen(
         return Err(no_files(reference, "no Parquet file and no tar", found));
     }
     Ok((reference.clone().pinned(&listing.commit)?, files))
+}
+
+/// The same of the Hub's own copy, if there is one of what is meant.
+fn converted(
+    hub: &Hub,
+    reference: &Reference,
+    split: Option<&str>,
+) -> Result<Option<(Reference, Vec<String>)>> {
+    if reference.path().is_some() || reference.revision() != "main" {
+        return Ok(None);
+    }
+    let converted = reference.clone().with_revision(CONVERTED)?;
+    // Without a copy, what is said of `main` counts.
+    let Ok(listing) = hub.list(&converted) else { return Ok(None) };
+    let files = of_split(reference, data_files(&listing.files), split)?;
+    if files.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some((converted.pinned(&listing.commit)?, files)))
 }
 
 /// The Parquet files, or else the tars.

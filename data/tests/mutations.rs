@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::fixture_bytes;
 use longmae_data::{
-    DecodeOptions, Error, Image, Packed, PackedKind, PackedPart, PathList, Source, decode,
+    DecodeOptions, Error, Image, Packed, PackedKind, PackedPart, PathList, Source, Spec, decode,
 };
 use mutations::{damaged, peak_mib};
 
@@ -93,6 +93,22 @@ fn lists() {
             assert!(!list.is_empty() && (0..list.len()).all(|i| !list.id(i).is_empty()));
         }
     });
+}
+
+/// What a name is read as, it is written as.
+#[test]
+fn names_of_data() {
+    let text = b"0.5*coco:/a#train+val;list:/b#c;2*wds:{0..9}.tar::x*y;mnist:/d#test; 1*3*demo";
+    let mut read = 0;
+    damaged("spec", text, count(), |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        if let Ok(spec) = text.parse::<Spec>() {
+            let written = spec.to_string();
+            assert_eq!(written.parse::<Spec>().ok(), Some(spec), "{text:?} became {written:?}");
+            read += 1;
+        }
+    });
+    assert!(read > 100, "{read}");
 }
 
 /// Damages one file among those of a data set.

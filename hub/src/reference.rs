@@ -90,7 +90,7 @@ impl Reference {
 
     /// The revision as it was asked for; `main` if nothing was said.
     pub fn revision(&self) -> &str {
-        self.revision.as_deref().or(self.commit.as_deref()).unwrap_or(DEFAULT_REVISION)
+        self.revision.as_deref().unwrap_or(DEFAULT_REVISION)
     }
 
     /// The commit, if the revision is one or has been [pinned](Reference::pinned).

@@ -72,6 +72,7 @@ fn what_is_written_is_read_back() {
     assert_eq!(reference.clone().with_path("a").unwrap().to_string(), "hf://gpt2@main/a");
     let pinned = reference.pinned(commit).unwrap();
     assert_eq!(pinned.to_string(), format!("hf://gpt2@{commit}"));
+    assert_eq!((pinned.revision(), pinned.commit()), ("main", Some(commit)));
     let branch: Reference = "hf://org/name@dev".parse().unwrap();
     let pinned = branch.pinned(commit).unwrap();
     assert_eq!((pinned.revision(), pinned.commit()), ("dev", Some(commit)));

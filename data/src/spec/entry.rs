@@ -52,7 +52,7 @@ impl Entry {
         let place = || place(rest, text);
         let packed = |kind| place().and_then(|(folder, part)| packed(kind, folder, part));
         Ok(match kind {
-            "list" => Self::List(place()?.0),
+            "list" => place().map(|_| Self::List(PathBuf::from(rest)))?,
             #[cfg(feature = "shards")]
             "wds" => place().map(|_| Self::WebDataset(rest.to_owned()))?,
             #[cfg(feature = "shards")]

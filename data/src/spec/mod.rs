@@ -49,19 +49,23 @@ impl FromStr for Spec {
 
 /// `N*SOURCE`, or `SOURCE`.
 fn weighted(part: &str, text: &str) -> Result<(Entry, f64)> {
-    if let Some((number, rest)) = part.split_once('*')
-        && let Ok(weight) = number.trim().parse::<f64>()
-    {
-        let entry = Entry::parse(rest.trim(), text)?;
-        return match weight > 0.0 && weight <= 1e6 {
-            true => Ok((entry, weight)),
-            false => {
-                let expected = format!("the weight {weight} is not above 0 and at most 1000000");
-                Err(refused(text, expected))
-            }
-        };
+    let Some((weight, rest)) = split_weight(part) else {
+        return Ok((Entry::parse(part, text)?, 1.0));
+    };
+    let entry = Entry::parse(rest, text)?;
+    match weight > 0.0 && weight <= 1e6 {
+        true => Ok((entry, weight)),
+        false => {
+            let expected = format!("the weight {weight} is not above 0 and at most 1000000");
+            Err(refused(text, expected))
+        }
     }
-    Ok((Entry::parse(part, text)?, 1.0))
+}
+
+/// The number before a star, and what follows it.
+fn split_weight(part: &str) -> Option<(f64, &str)> {
+    let (number, rest) = part.split_once('*')?;
+    Some((number.trim().parse().ok()?, rest.trim()))
 }
 
 fn refused(text: &str, expected: impl Into<String>) -> Error {
@@ -93,9 +97,11 @@ impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, (entry, weight)) in self.entries.iter().enumerate() {
             let separator = if number > 0 { ";" } else { "" };
-            match weight {
-                1.0 => write!(f, "{separator}{entry}")?,
-                weight => write!(f, "{separator}{weight}*{entry}")?,
+            let entry = entry.to_string();
+            // A folder may be named as if it had a weight.
+            match *weight == 1.0 && split_weight(&entry).is_none() {
+                true => write!(f, "{separator}{entry}")?,
+                false => write!(f, "{separator}{weight}*{entry}")?,
             }
         }
         Ok(())
@@ -113,6 +119,7 @@ mod tests {
             "synthetic",
             "/data/images",
             "list:/data/files.txt",
+            "list:/data/files#2.txt",
             #[cfg(feature = "shards")]
             "wds:/data/{000..123}.tar",
             #[cfg(feature = "shards")]
@@ -121,6 +128,7 @@ mod tests {
             "ade20k:/data/ade",
             "fashion-mnist:/data/f#test",
             "10*coco:/data/coco;0.5*/data/others",
+            "1*2*demo",
         ] {
             let spec: Spec = text.parse().unwrap();
             assert_eq!(spec.to_string(), text);
