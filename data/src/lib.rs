@@ -37,7 +37,7 @@ pub use image::{Image, Pixels, Planar};
 pub use instances::{Instance, Instances, Segmentation};
 pub use join::Join;
 pub use label_map::LabelMap;
-pub use loader::{CorruptSample, Item, Loader, LoaderConfig, LoaderState, MaxCorrupt};
+pub use loader::{CorruptSample, Item, Loader, LoaderConfig, LoaderState, MaxCorrupt, Samples};
 pub use packed::{Packed, PackedKind, PackedPart};
 pub use path_list::PathList;
 pub use picture::{Picture, Region};

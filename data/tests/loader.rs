@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use longmae_data::rng::Purpose;
 use longmae_data::{
     Error, Image, Item, Join, Loader, LoaderConfig, LoaderState, MaxCorrupt, Normalize, Pixels,
-    Result, Sample, Size, Source, Target, TrainTransform, split,
+    Result, Sample, Samples, Size, Source, Target, TrainTransform, split,
 };
 use rand::RngCore;
 
@@ -62,12 +62,12 @@ fn loader(source: Numbered, config: LoaderConfig) -> Result<Loader<Batch>> {
 
 fn loader_of(source: Arc<dyn Source>, config: LoaderConfig) -> Result<Loader<Batch>> {
     let transform = TrainTransform::new(Size::new(8, 6)?, Normalize::for_channels(3));
-    let collate = |items: Vec<Item>| {
-        let entry = |item: Item| {
+    let collate = |samples: Samples| {
+        let entry = |(item, pixels): (&Item, &[f32])| {
             let drawn = item.rng(Purpose::Mask).next_u64();
-            (item.id, item.position, item.image.data, drawn)
+            (item.id.clone(), item.position, pixels.to_vec(), drawn)
         };
-        Ok(items.into_iter().map(entry).collect())
+        Ok(samples.iter().map(entry).collect())
     };
     Loader::new(source, Arc::new(transform), collate, config)
 }
@@ -270,7 +270,7 @@ fn a_panic_or_an_error_in_a_worker_reaches_the_caller() {
 
     let transform =
         Arc::new(TrainTransform::new(Size::square(8).unwrap(), Normalize::for_channels(1)));
-    let collate = |_: Vec<Item>| Ok(());
+    let collate = |_: Samples| Ok(());
     let source: Arc<dyn Source> = Arc::new(Numbered::new(16));
     let mut wrong = Loader::new(Arc::clone(&source), transform, collate, settings.clone()).unwrap();
     let message = wrong.next().unwrap().unwrap_err().to_string();
@@ -278,7 +278,7 @@ fn a_panic_or_an_error_in_a_worker_reaches_the_caller() {
 
     let transform =
         Arc::new(TrainTransform::new(Size::square(8).unwrap(), Normalize::for_channels(3)));
-    let collate = |_: Vec<Item>| -> Result<(), _> { Err("no room".into()) };
+    let collate = |_: Samples| -> Result<(), _> { Err("no room".into()) };
     let mut refused = Loader::new(source, transform, collate, settings).unwrap();
     assert!(refused.next().unwrap().unwrap_err().to_string().contains("no room"));
 }

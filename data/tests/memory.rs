@@ -13,8 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use longmae_data::{
-    DecodeOptions, ImageFolder, Item, Loader, LoaderConfig, Normalize, ParquetFiles, Size, Source,
-    TrainTransform,
+    DecodeOptions, ImageFolder, Loader, LoaderConfig, Normalize, ParquetFiles, Samples, Size,
+    Source, TrainTransform,
 };
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::data_type::{ByteArray, ByteArrayType};
@@ -38,10 +38,9 @@ fn load(source: Arc<dyn Source>, samples: usize) -> u64 {
         ..Default::default()
     };
     let transform = TrainTransform::new(Size::square(16).unwrap(), Normalize::for_channels(3));
-    let collate =
-        |items: Vec<Item>| Ok(items.into_iter().map(|item| item.image).collect::<Vec<_>>());
+    let collate = |samples: Samples| Ok(samples);
     let loader = Loader::new(source, Arc::new(transform), collate, config).unwrap();
-    let loaded: usize = loader.take(samples / 20).map(|batch| batch.unwrap().len()).sum();
+    let loaded: usize = loader.take(samples / 20).map(|batch| batch.unwrap().items.len()).sum();
     assert_eq!(loaded, samples);
     mutations::peak_mib().unwrap()
 }

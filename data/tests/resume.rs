@@ -16,7 +16,7 @@ use common::shards::class;
 use every_source::Described;
 use longmae_data::rng::Purpose;
 use longmae_data::{
-    Item, Loader, LoaderConfig, LoaderState, Normalize, Part, Size, TrainTransform,
+    Loader, LoaderConfig, LoaderState, Normalize, Part, Samples, Size, TrainTransform,
 };
 use rand::RngCore;
 use serde_json::json;
@@ -27,11 +27,11 @@ const BATCH: usize = 4;
 const COMPARED: usize = 50;
 
 /// Names, classes, pixels to the bit, and what a mask would be drawn from.
-fn digest(items: Vec<Item>) -> u64 {
+fn digest(samples: &Samples) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for item in items {
+    for (item, pixels) in samples.iter() {
         (&item.id, class(&item.target)).hash(&mut hasher);
-        item.image.data.iter().for_each(|value| value.to_bits().hash(&mut hasher));
+        pixels.iter().for_each(|value| value.to_bits().hash(&mut hasher));
         let mut rng = item.rng(Purpose::Mask);
         [(); 4].map(|()| rng.next_u64()).hash(&mut hasher);
     }
@@ -46,7 +46,7 @@ fn transform(channels: usize) -> Arc<TrainTransform> {
 fn loader(described: &Described, start: LoaderState, workers: usize) -> Loader<u64> {
     let config =
         LoaderConfig { start, workers, batch_size: BATCH, group: BATCH, ..Default::default() };
-    let collate = |items| Ok(digest(items));
+    let collate = |samples: Samples| Ok(digest(&samples));
     Loader::new(described.open(), transform(described.channels), collate, config).unwrap()
 }
 
@@ -108,7 +108,7 @@ fn names_of_rank(described: &Described, rank: usize) -> Vec<String> {
         start: LoaderState::seeded(3),
         ..Default::default()
     };
-    let collate = |items: Vec<Item>| Ok(items.into_iter().map(|item| item.id).collect());
+    let collate = |samples: Samples| Ok(samples.items.into_iter().map(|item| item.id).collect());
     let source = described.open();
     let loader: Loader<Vec<String>> =
         Loader::new(source, transform(described.channels), collate, config).unwrap();

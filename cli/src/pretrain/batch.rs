@@ -6,8 +6,8 @@ use candle_core::{Device, Tensor};
 use longmae_data::rng::Purpose;
 use longmae_data::transform::EvalCrop;
 use longmae_data::{
-    CorruptSample, EvalTransform, Item, Loader, LoaderConfig, LoaderState, Source, TrainTransform,
-    Transform,
+    CorruptSample, EvalTransform, Item, Loader, LoaderConfig, LoaderState, Samples, Source,
+    TrainTransform, Transform,
 };
 use longmae_masking::{MaskBatch, MaskStrategy};
 use longmae_patching::PatchGrid;
@@ -50,18 +50,14 @@ impl Collate {
     }
 
     /// A batch of these items, masks drawn from each item's own generator.
-    pub fn batch(&self, items: Vec<Item>) -> Result<Batch, BoxError> {
+    pub fn batch(&self, samples: Samples) -> Result<Batch, BoxError> {
         let device = Device::Cpu;
+        let shape = samples.shape()?.to_vec();
+        let Samples { items, pixels, .. } = samples;
         let plans = items
             .iter()
             .map(|item| self.strategy.plan(self.grid, &mut item.rng(Purpose::Mask)))
             .collect::<Result<Vec<_>, _>>()?;
-        let Some(first) = items.first().map(|item| &item.image) else {
-            return Err("a batch without images".into());
-        };
-        let shape = (items.len(), first.channels, first.height, first.width);
-        let mut pixels = Vec::with_capacity(items.len() * first.data.len());
-        items.iter().for_each(|item| pixels.extend_from_slice(&item.image.data));
         Ok(Batch {
             drop_path: self.drop_path(&items, &device)?,
             images: Tensor::from_vec(pixels, shape, &device)?,
@@ -233,6 +229,6 @@ fn loader(
     collate: Collate,
     config: LoaderConfig,
 ) -> anyhow::Result<Loader<Batch>> {
-    let collate = move |items: Vec<Item>| collate.batch(items);
+    let collate = move |samples: Samples| collate.batch(samples);
     Ok(Loader::new(source.clone(), transform, collate, config)?)
 }

@@ -8,11 +8,12 @@ mod config;
 mod corrupt;
 mod order;
 mod plan;
+mod samples;
 mod worker;
 
 pub use config::{LoaderConfig, LoaderState, MaxCorrupt};
 pub use corrupt::CorruptSample;
-pub use worker::Item;
+pub use samples::{Item, Samples};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,7 +64,7 @@ impl<B: Send + 'static> Loader<B> {
         config: LoaderConfig,
     ) -> Result<Self>
     where
-        C: Fn(Vec<Item>) -> Result<B, Box<dyn std::error::Error + Send + Sync>>
+        C: Fn(Samples) -> Result<B, Box<dyn std::error::Error + Send + Sync>>
             + Send
             + Sync
             + 'static,

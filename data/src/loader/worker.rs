@@ -6,44 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
-use rand_chacha::ChaCha8Rng;
 
 use super::config::LoaderState;
 use super::corrupt::{CorruptSample, examples};
 use super::plan::Job;
+use super::samples::{Item, Samples};
 use crate::error::{Error, Result};
-use crate::image::Planar;
 use crate::rng::{Purpose, stream};
-use crate::source::{Sample, Source, Target};
+use crate::source::{Sample, Source};
 use crate::transform::Transform;
 
-/// A transformed sample, as a collate function gets it.
-#[derive(Clone, Debug)]
-pub struct Item {
-    /// The sample's name.
-    pub id: String,
-    /// Its pixels, `[channels, height, width]`.
-    pub image: Planar,
-    /// What is to be learnt about it.
-    pub target: Target,
-    /// The run's seed.
-    pub seed: u64,
-    /// The epoch it was drawn in.
-    pub epoch: u64,
-    /// Its place in the epoch's global order.
-    pub position: u64,
-}
-
-impl Item {
-    /// The generator of this place in the run for one purpose: the same however many workers there are, another one
-    /// when the sample is drawn again.
-    pub fn rng(&self, purpose: Purpose) -> ChaCha8Rng {
-        stream(self.seed, self.epoch, self.position, purpose)
-    }
-}
-
 type Collate<B> =
-    dyn Fn(Vec<Item>) -> Result<B, Box<dyn std::error::Error + Send + Sync>> + Send + Sync;
+    dyn Fn(Samples) -> Result<B, Box<dyn std::error::Error + Send + Sync>> + Send + Sync;
 
 /// A batch, or why there is none, with the corrupt samples met on the way.
 pub(super) struct Built<B> {
@@ -90,32 +64,32 @@ impl<B> Worker<B> {
 
     /// The batch of a job, or `None` when told to stop.
     fn build(&self, job: &Job, corrupt: &mut Vec<CorruptSample>) -> Option<Result<B>> {
-        let mut items = Vec::with_capacity(job.positions.len());
+        let mut samples = Samples::for_count(job.positions.len());
         let mut last = None;
         for position in job.positions.clone() {
-            match self.item(job, position, &mut last, corrupt)? {
-                Ok(item) => items.push(item),
-                Err(e) => return Some(Err(e)),
+            if let Err(e) = self.add(job, position, &mut samples, &mut last, corrupt)? {
+                return Some(Err(e));
             }
         }
-        Some((self.collate)(items).map_err(Error::Collate))
+        Some((self.collate)(samples).map_err(Error::Collate))
     }
 
-    /// The sample at a place of the epoch's order or, while it is corrupt, at the places after it, round to the start.
+    /// Adds the sample at a place of the epoch's order or, while it is corrupt, at the places after it, round to the start.
     /// `None` when told to stop. `last` is the sample read before, which may be wanted once more.
-    fn item(
+    fn add(
         &self,
         job: &Job,
         position: usize,
+        samples: &mut Samples,
         last: &mut Option<(usize, Sample)>,
         corrupt: &mut Vec<CorruptSample>,
-    ) -> Option<Result<Item>> {
+    ) -> Option<Result<()>> {
         for &index in job.order[position..].iter().chain(&job.order[..position]) {
             if self.stop.load(Ordering::Relaxed) {
                 return None;
             }
-            let reason = match self.try_item(job, position as u64, index, last) {
-                Ok(item) => return Some(Ok(item)),
+            let reason = match self.try_add(job, position as u64, index, samples, last) {
+                Ok(()) => return Some(Ok(())),
                 Err(Error::Sample { reason, .. }) => reason.to_string(),
                 Err(e) => e.to_string(),
             };
@@ -131,22 +105,25 @@ impl<B> Worker<B> {
         Some(Err(Error::AllCorrupt { examples: examples(corrupt) }))
     }
 
-    fn try_item(
+    fn try_add(
         &self,
         job: &Job,
         position: u64,
         index: usize,
+        samples: &mut Samples,
         last: &mut Option<(usize, Sample)>,
-    ) -> Result<Item> {
+    ) -> Result<()> {
         let (_, sample) = match last.take_if(|(known, _)| *known == index) {
             Some(again) => last.insert(again),
             None => last.insert((index, self.source.get(index)?)),
         };
         let (seed, epoch) = (job.seed, job.epoch);
         let mut rng = stream(seed, epoch, position, Purpose::Crop);
-        let image = self.transform.apply(&sample.picture, &mut rng)?;
         let (id, target) = (sample.id.clone(), sample.target.clone());
-        Ok(Item { id, image, target, seed, epoch, position })
+        samples.add(|pixels| {
+            let shape = self.transform.append(&sample.picture, &mut rng, pixels)?;
+            Ok(Item { id, shape, target, seed, epoch, position })
+        })
     }
 }
 

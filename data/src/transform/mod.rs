@@ -61,12 +61,28 @@ impl Size {
 
 /// From a decoded image to a model's input.
 pub trait Transform: Send + Sync {
-    /// Transforms a picture to `[channels, height, width]`. All that is random is drawn from `rng`.
+    /// Transforms a picture and appends its planes, `[channels, height, width]`, to `pixels`; gives these three sizes.
+    /// All that is random is drawn from `rng`.
     ///
     /// # Errors
     /// What decoding refuses; [`Error::Channels`] or [`Error::Shape`] if the image is not what the transform was made
     /// for.
-    fn apply(&self, picture: &Picture, rng: &mut dyn RngCore) -> Result<Planar>;
+    fn append(
+        &self,
+        picture: &Picture,
+        rng: &mut dyn RngCore,
+        pixels: &mut Vec<f32>,
+    ) -> Result<[usize; 3]>;
+
+    /// Transforms a picture to `[channels, height, width]`.
+    ///
+    /// # Errors
+    /// See [`append`](Self::append).
+    fn apply(&self, picture: &Picture, rng: &mut dyn RngCore) -> Result<Planar> {
+        let mut data = Vec::new();
+        let [channels, height, width] = self.append(picture, rng, &mut data)?;
+        Ok(Planar { channels, height, width, data })
+    }
 }
 
 /// What training sees: a random resized crop, mirrored half of the time, normalised.
@@ -92,18 +108,22 @@ impl TrainTransform {
 }
 
 impl Transform for TrainTransform {
-    fn apply(&self, picture: &Picture, rng: &mut dyn RngCore) -> Result<Planar> {
+    fn append(
+        &self,
+        picture: &Picture,
+        rng: &mut dyn RngCore,
+        pixels: &mut Vec<f32>,
+    ) -> Result<[usize; 3]> {
         let Size { height, width } = picture.size()?;
         let area = match &self.crop {
             Some(crop) => crop.params(height, width, rng),
             None => CropBox { top: 0, left: 0, height, width },
         };
         let region = picture.region(area, self.size)?;
-        let mut image = crop_resize(&region.image, region.area, self.size)?;
-        if let Some(flip) = &self.flip {
-            flip.apply(&mut image, rng);
-        }
-        self.normalize.apply(&image)
+        let image = crop_resize(&region.image, region.area, self.size)?;
+        let mirrored = self.flip.as_ref().is_some_and(|flip| flip.draw(rng));
+        self.normalize.append(&image, mirrored, pixels)?;
+        Ok([image.channels, image.height, image.width])
     }
 }
 
@@ -126,13 +146,19 @@ impl EvalTransform {
 }
 
 impl Transform for EvalTransform {
-    fn apply(&self, picture: &Picture, _rng: &mut dyn RngCore) -> Result<Planar> {
+    fn append(
+        &self,
+        picture: &Picture,
+        _rng: &mut dyn RngCore,
+        pixels: &mut Vec<f32>,
+    ) -> Result<[usize; 3]> {
         let image = picture.image()?;
         let image = match &self.crop {
             Some(crop) => crop.apply(image, self.size)?,
             None => crop_resize(image, CropBox::whole(image), self.size)?,
         };
-        self.normalize.apply(&image)
+        self.normalize.append(&image, false, pixels)?;
+        Ok([image.channels, image.height, image.width])
     }
 }
 

@@ -60,33 +60,60 @@ impl Normalize {
     /// # Errors
     /// [`Error::Channels`] if the image has another number of channels, [`Error::Shape`] if its sizes are wrong.
     pub fn apply(&self, image: &Image) -> Result<Planar> {
+        let mut data = Vec::new();
+        self.append(image, false, &mut data)?;
+        Ok(Planar { channels: image.channels, height: image.height, width: image.width, data })
+    }
+
+    /// Appends the normalised planes of an image, mirrored or not, to what is there.
+    ///
+    /// # Errors
+    /// See [`apply`](Self::apply); nothing is appended then.
+    pub fn append(&self, image: &Image, mirrored: bool, planes: &mut Vec<f32>) -> Result<()> {
         image.check()?;
-        let channels = image.channels;
-        if channels != self.mean.len() {
-            return Err(Error::Channels { found: channels, expected: self.mean.len() });
+        let (found, expected) = (image.channels, self.mean.len());
+        if found != expected {
+            return Err(Error::Channels { found, expected });
         }
-        let mut data = Vec::with_capacity(image.pixels.len());
-        for (channel, (&mean, &std)) in self.mean.iter().zip(&self.std).enumerate() {
+        let start = planes.len();
+        planes.resize(start + image.pixels.len(), 0.0);
+        let moments = self.mean.iter().zip(&self.std);
+        let of_plane = planes[start..].chunks_exact_mut(image.height * image.width);
+        for (channel, (plane, (&mean, &std))) in of_plane.zip(moments).enumerate() {
             match &image.pixels {
                 Pixels::U8(samples) => {
                     let table: [f32; 256] =
                         std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
-                    data.extend(
-                        samples
-                            .iter()
-                            .skip(channel)
-                            .step_by(channels)
-                            .map(|&v| table[usize::from(v)]),
-                    );
+                    let value = |v: u8| table[usize::from(v)];
+                    fill(plane, image.width, samples, (channel, found), mirrored, value);
                 }
                 Pixels::F32(samples) => {
-                    data.extend(
-                        samples.iter().skip(channel).step_by(channels).map(|&v| (v - mean) / std),
-                    );
+                    let value = |v: f32| (v - mean) / std;
+                    fill(plane, image.width, samples, (channel, found), mirrored, value);
                 }
             }
         }
-        Ok(Planar { channels, height: image.height, width: image.width, data })
+        Ok(())
+    }
+}
+
+/// Fills a plane of rows of `width` with a channel, of so many, of interleaved samples.
+fn fill<T: Copy>(
+    plane: &mut [f32],
+    width: usize,
+    samples: &[T],
+    (channel, channels): (usize, usize),
+    mirrored: bool,
+    value: impl Fn(T) -> f32,
+) {
+    for (row, samples) in plane.chunks_exact_mut(width).zip(samples.chunks_exact(width * channels))
+    {
+        let pixels = samples.chunks_exact(channels);
+        if mirrored {
+            row.iter_mut().rev().zip(pixels).for_each(|(to, pixel)| *to = value(pixel[channel]));
+        } else {
+            row.iter_mut().zip(pixels).for_each(|(to, pixel)| *to = value(pixel[channel]));
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use longmae_data::rng::{Purpose, stream};
 use longmae_data::{
-    DecodeOptions, Error, Item, Loader, LoaderConfig, LoaderState, Normalize, Pixels, Result, Size,
-    Source, Target, TrainTransform,
+    DecodeOptions, Error, Loader, LoaderConfig, LoaderState, Normalize, Pixels, Result, Samples,
+    Size, Source, Target, TrainTransform,
 };
 use rand::Rng;
 
@@ -60,8 +60,8 @@ type Batch = Vec<(String, Option<usize>, Vec<f32>)>;
 
 fn loader(source: &Arc<dyn Source>, start: LoaderState, workers: usize) -> Loader<Batch> {
     let transform = TrainTransform::new(Size::square(3).unwrap(), Normalize::for_channels(3));
-    let collate = |items: Vec<Item>| {
-        Ok(items.into_iter().map(|i| (i.id, class(&i.target), i.image.data)).collect())
+    let collate = |samples: Samples| {
+        Ok(samples.iter().map(|(i, p)| (i.id.clone(), class(&i.target), p.to_vec())).collect())
     };
     let (epochs, batch_size) = (Some(2), 4);
     let config =
