@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+/// Too many open files, in the system or the process: the numbers of Linux and macOS.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -185,18 +189,28 @@ pub enum Error {
     },
     /// An epoch is shorter than one effective batch.
     #[error(
-        "an epoch has {found} samples ({len} images, each drawn {repeat} times) but one step takes {group}: \
-         lower the (effective) batch size to {found} or less, draw each image more often, or add images"
+        "an epoch has {found} samples ({len} draws of images, {repeat} times) but one step takes {group}: \
+         lower the (effective) batch size, draw each image more often, or add images"
     )]
     TooFewSamples {
         /// Samples an epoch: images times repeat.
         found: usize,
-        /// Images there are.
+        /// Draws of images in one pass.
         len: usize,
         /// How often each is drawn in an epoch.
         repeat: usize,
         /// Samples that one step takes.
         group: usize,
+    },
+    /// An epoch is longer than its order can be kept.
+    #[error(
+        "an epoch of {found} samples: at most {limit} can be put in order (lower weights or repeats)"
+    )]
+    LongEpoch {
+        /// Samples of an epoch: draws times repeats.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
     },
     /// More samples are corrupt than the limit allows.
     #[error("corrupt samples: {count}, more than the limit of {limit}; among them: {examples}")]
@@ -240,6 +254,30 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether this says something of the machine and not of the sample that was asked for: a full disk, too many open
+    /// files, a network that is gone. Going on would take good samples for corrupt ones.
+    pub(crate) fn is_of_machine(&self) -> bool {
+        use std::io::ErrorKind::*;
+        match self {
+            Self::Sample { reason, .. } => reason.is_of_machine(),
+            Self::Io { source, .. } => {
+                matches!(
+                    source.kind(),
+                    StorageFull
+                        | QuotaExceeded
+                        | ReadOnlyFilesystem
+                        | OutOfMemory
+                        | StaleNetworkFileHandle
+                        | TimedOut
+                        | NetworkDown
+                        | NetworkUnreachable
+                        | HostUnreachable
+                ) || matches!(source.raw_os_error(), Some(ENFILE | EMFILE))
+            }
+            _ => false,
+        }
+    }
+
     /// Names the sample that this error is about, unless that is already said.
     pub(crate) fn of_sample(self, id: String) -> Self {
         match self {

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::source::{Part, Sample, Source, Target};
 
+/// The largest weight, far beyond use; the passes of an epoch are numbered with fewer bits than it might have.
+pub(crate) const MAX_WEIGHT: f64 = 10_000.0;
+
 /// Sources one after the other, each drawn as often as its weight says.
 ///
 /// The names of samples begin with the source's number, `0/`, `1/`, since two sources may use the same names. Classes
@@ -28,13 +31,13 @@ impl Join {
     /// 0.25 a quarter of the samples, another one in each epoch.
     ///
     /// # Errors
-    /// [`Error::Setting`] for no source at all, or a weight that is not above 0 and at most a million.
+    /// [`Error::Setting`] for no source at all, or a weight that is not above 0 and at most 10,000.
     pub fn new(sources: Vec<(Arc<dyn Source>, f64)>) -> Result<Self> {
         if sources.is_empty() {
             return Err(setting("sources to join", "none", "at least one"));
         }
-        if let Some((_, weight)) = sources.iter().find(|(_, w)| !(*w > 0.0 && *w <= 1e6)) {
-            return Err(setting("weight", weight, "a number above 0 and at most 1000000"));
+        if let Some((_, weight)) = sources.iter().find(|(_, w)| !(*w > 0.0 && *w <= MAX_WEIGHT)) {
+            return Err(setting("weight", weight, "a number above 0 and at most 10000"));
         }
         let classes = sources[0].0.classes().to_vec();
         let same = sources.iter().all(|(source, _)| source.classes() == classes);

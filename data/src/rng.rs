@@ -8,7 +8,8 @@ use rand_chacha::rand_core::SeedableRng;
 #[non_exhaustive]
 #[repr(u64)]
 pub enum Purpose {
-    /// The order of an epoch's samples; the position is the pass (see `repeat` of the loader).
+    /// The order of an epoch's samples; the position holds the pass (see `repeat` of the loader) and, for joined and
+    /// weighted sources, the part and how often it was drawn already.
     Shuffle = 0,
     /// The place and size of a crop, and whether it is mirrored.
     Crop = 1,

@@ -443,3 +443,44 @@ fn settings_of_ranks_that_cannot_be_are_refused() {
         assert!(message.contains(expected), "{message}");
     }
 }
+
+/// Weights belong to training: an evaluation sees each sample once.
+#[test]
+fn evaluation_of_joined_sources_knows_no_weights() {
+    let part = |len| Arc::new(Numbered::new(len)) as Arc<dyn Source>;
+    let joined = Arc::new(Join::new(vec![(part(4), 10.0), (part(8), 0.01)]).unwrap());
+    let settings = LoaderConfig { shuffle: false, drop_last: false, epochs: Some(1), ..config() };
+    let seen = all(loader_of(joined, settings).unwrap()).concat();
+    let ids: Vec<_> = seen.iter().map(|item| item.0.as_str()).collect();
+    assert_eq!(ids.len(), 12);
+    assert_eq!((ids[3], ids[4]), ("0/3", "1/0"));
+}
+
+#[test]
+fn an_epoch_beyond_memory_is_refused() {
+    let huge = LoaderConfig { repeat: 1 << 28, ..config() };
+    let message = loader(Numbered::new(37), huge).err().unwrap().to_string();
+    assert!(message.contains("at most 1073741824 can be put in order"), "{message}");
+}
+
+/// A full disk is no fault of the sample that was to be unpacked there.
+#[test]
+fn what_is_wrong_with_the_machine_ends_the_run() {
+    struct Full;
+    impl Source for Full {
+        fn len(&self) -> usize {
+            50
+        }
+        fn id(&self, index: usize) -> String {
+            index.to_string()
+        }
+        fn get(&self, index: usize) -> Result<Sample> {
+            let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            let reason = Box::new(Error::Io { path: "/tmp".into(), source });
+            Err(Error::Sample { id: self.id(index), reason })
+        }
+    }
+    let mut loader = loader_of(Arc::new(Full), config()).unwrap();
+    let message = loader.next_batch().unwrap().unwrap_err().to_string();
+    assert!(message.contains("/tmp: ") && loader.corrupt().is_empty(), "{message}");
+}

@@ -1,6 +1,7 @@
 //! What a sample of a dataset shows.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use longmae_data::{Pixels, Probe, Sample, Source};
@@ -44,7 +45,8 @@ pub fn look(
     };
     let mut seen: Vec<_> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+        let results = workers.into_iter().map(|worker| worker.join());
+        results.flat_map(|result| result.unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
     seen.sort_by_key(|(place, _)| *place);
     seen.into_iter().map(|(_, seen)| seen).collect()

@@ -7,9 +7,6 @@ use longmae_data::{OpenOptions, Part, Source, Spec, split};
 use crate::download;
 use crate::settings::{Settings, ValidationData};
 
-/// Images of an epoch whose order is kept in memory.
-const LONGEST_EPOCH: usize = 1 << 30;
-
 /// What is trained and validated on.
 pub struct Sources {
     pub train: Arc<dyn Source>,
@@ -41,11 +38,6 @@ impl Sources {
         let drawn = self.train.parts().iter().map(Part::draws).fold(0, usize::saturating_add);
         let repeat = settings.repeat.saturating_mul(settings.aug_repeats);
         let images = drawn.saturating_mul(repeat);
-        if images > LONGEST_EPOCH {
-            anyhow::bail!(
-                "an epoch of {drawn} images x repeat {repeat}: at most {LONGEST_EPOCH} can be put in order"
-            );
-        }
         let effective = settings.batching.effective;
         if images < effective {
             anyhow::bail!(

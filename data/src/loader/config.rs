@@ -23,7 +23,8 @@ pub struct LoaderConfig {
     pub rank: usize,
     /// How many processes share the data. The order of samples does not depend on it.
     pub world: usize,
-    /// Whether every epoch has an order of its own; else it is the source's.
+    /// Whether every epoch has an order of its own, in which parts are drawn by their weights; else every sample is
+    /// seen once, in the source's order.
     pub shuffle: bool,
     /// Whether an epoch's last incomplete group is dropped; else its last batch may be smaller.
     pub drop_last: bool,

@@ -23,7 +23,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::error::{Error, Result};
-use crate::source::Source;
+use crate::source::{Part, Source};
 use crate::transform::Transform;
 use corrupt::CorruptLog;
 use plan::{Job, Plan};
@@ -69,7 +69,12 @@ impl<B: Send + 'static> Loader<B> {
             + Sync
             + 'static,
     {
-        let plan = Plan::new(&config, source.parts())?;
+        // Weights are a matter of training: in the source's own order, every sample is seen once.
+        let parts = match config.shuffle {
+            true => source.parts(),
+            false => vec![Part::random_access(source.len())],
+        };
+        let plan = Plan::new(&config, parts)?;
         let (jobs, todo) = unbounded();
         let (done, built) = unbounded();
         let stop = Arc::new(AtomicBool::new(false));

@@ -8,6 +8,9 @@ use super::order::{Draw, draws};
 use crate::error::{Error, Result};
 use crate::source::Part;
 
+/// Samples of an epoch whose order is kept in memory.
+const LONGEST_EPOCH: usize = 1 << 30;
+
 /// One batch to be made.
 pub(super) struct Job {
     pub seed: u64,
@@ -126,6 +129,9 @@ fn samples_used(config: &LoaderConfig, parts: &[Part]) -> Result<usize> {
     let repeat = config.repeat.saturating_mul(config.aug_repeats);
     let found =
         len.checked_mul(repeat).ok_or_else(|| setting("repeat", repeat, "a smaller number"))?;
+    if found > LONGEST_EPOCH {
+        return Err(Error::LongEpoch { found, limit: LONGEST_EPOCH });
+    }
     let group = config.group;
     let used = if config.drop_last { found - found % group } else { found };
     match used {

@@ -90,6 +90,7 @@ impl<B> Worker<B> {
             }
             let reason = match self.try_add(job, position as u64, index, samples, last) {
                 Ok(()) => return Some(Ok(())),
+                Err(e) if e.is_of_machine() => return Some(Err(e)),
                 Err(Error::Sample { reason, .. }) => reason.to_string(),
                 Err(e) => e.to_string(),
             };

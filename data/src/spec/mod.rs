@@ -14,6 +14,7 @@ pub use options::OpenOptions;
 
 use crate::Join;
 use crate::error::{Error, Result};
+use crate::join::MAX_WEIGHT;
 use crate::source::Source;
 
 /// What data is wanted, not yet looked at: `FOLDER`, `KIND:PLACE` or `KIND:PLACE#PART`.
@@ -53,10 +54,10 @@ fn weighted(part: &str, text: &str) -> Result<(Entry, f64)> {
         return Ok((Entry::parse(part, text)?, 1.0));
     };
     let entry = Entry::parse(rest, text)?;
-    match weight > 0.0 && weight <= 1e6 {
+    match weight > 0.0 && weight <= MAX_WEIGHT {
         true => Ok((entry, weight)),
         false => {
-            let expected = format!("the weight {weight} is not above 0 and at most 1000000");
+            let expected = format!("the weight {weight} is not above 0 and at most {MAX_WEIGHT}");
             Err(refused(text, expected))
         }
     }

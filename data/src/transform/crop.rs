@@ -4,6 +4,7 @@ use rand::{Rng, RngCore};
 
 use super::random_crop::check;
 use super::{Size, crop_resize};
+use crate::decode::MAX_PIXELS;
 use crate::error::{Error, Result};
 use crate::image::{Image, Pixels};
 
@@ -143,9 +144,15 @@ impl EvalCrop {
     /// For a size that is not square, the side that needs the larger scale takes the place of the shorter one.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the image's sizes and samples do not fit together.
+    /// [`Error::Shape`] if the image's sizes and samples do not fit together; [`Error::TooLarge`] for a strip that would
+    /// have to be resized to more than [`MAX_PIXELS`](crate::MAX_PIXELS).
     pub fn apply(&self, image: &Image, size: Size) -> Result<Image> {
         let resized = self.resized(image, size);
+        // A long strip of an image would be resized to a much longer one.
+        let (width, height, limit) = (resized.width as u64, resized.height as u64, MAX_PIXELS);
+        if width.saturating_mul(height) > limit {
+            return Err(Error::TooLarge { width, height, limit });
+        }
         let image = crop_resize(image, CropBox::whole(image), resized)?;
         let margin =
             |have: usize, want: usize| ((have - want) as f64 / 2.0).round_ties_even() as usize;
@@ -265,5 +272,12 @@ mod tests {
             crop(&image, CropBox { top: 5, left: 0, height: 2, width: 1 }),
             Err(Error::Crop { .. })
         ));
+    }
+
+    #[test]
+    fn a_strip_is_not_resized_without_bounds() {
+        let image = Image::new(1, 1_000_000, 1, Pixels::U8(vec![0; 1_000_000])).unwrap();
+        let refused = EvalCrop::default().apply(&image, Size::square(224).unwrap());
+        assert!(matches!(refused, Err(Error::TooLarge { .. })));
     }
 }
