@@ -2,7 +2,7 @@
 
     pip install torch torchvision pillow webdataset datasets
     cargo build --release --bin longmae
-    python benches/compare/loader.py FOLDER [--wds TARS] [--parquet FILES] [--size 224] [--workers 2] [--rounds 3]
+    python benches/compare/loader.py FOLDER [--wds TARS] [--parquet FILES] [--size 224] [--workers 2] [--rounds 3] [--only NAME]
 
 FOLDER is an ImageFolder. Each side makes a random resized crop (bicubic, a fifth to all of the area), mirrors,
 normalises and batches 32 images; the first epoch is not counted. The median of the rounds is printed, as Markdown.
@@ -28,6 +28,7 @@ def parse():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--longmae", default="target/release/longmae")
     parser.add_argument("--extra", default="", help="more flags for longmae, such as '--decode scaled'")
+    parser.add_argument("--only", help="one of PIL, tensors, webdataset, datasets")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -128,6 +129,7 @@ def main():
     pairs = [("PIL", args.folder), ("tensors", args.folder)]
     pairs += [("webdataset", f"wds:{args.wds}")] if args.wds else []
     pairs += [("datasets", f"parquet:{args.parquet}")] if args.parquet else []
+    pairs = [(name, spec) for name, spec in pairs if args.only in (None, name)]
     print("| | Python, images/s | longmae, images/s | ratio (of each round) |\n|---|---|---|---|")
     for name, spec in pairs:
         rounds = [(peer(args, name), longmae(args, spec)) for _ in range(args.rounds)]

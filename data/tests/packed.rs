@@ -36,14 +36,14 @@ fn digits_packed_or_not() {
         let train = open(PackedKind::Mnist, dir.path(), PackedPart::Train, 1).unwrap();
         assert_eq!(
             (train.len(), train.id(2), train.classes()[7].as_str()),
-            (3, "train/00002".into(), "7")
+            (3, "mnist/train/00002".into(), "7")
         );
         assert_eq!(train.target(2).unwrap(), Target::Class(2));
         assert_eq!(pixels(&train, 2), [20, 21, 22, 23, 24, 25]);
         assert!(matches!(train.get(3), Err(Error::NoSuchSample { index: 3, len: 3 })));
         let text = format!("mnist:{}#test", dir.path().display());
         let test = text.parse::<Spec>().unwrap().open(&OpenOptions::default()).unwrap();
-        assert_eq!((test.len(), test.id(1)), (2, "test/00001".into()));
+        assert_eq!((test.len(), test.id(1)), (2, "mnist/test/00001".into()));
         assert_eq!(pixels(&*test, 1)[..6], [10, 10, 10, 11, 11, 11]);
         assert!(open(PackedKind::Mnist, dir.path(), PackedPart::Train, 2).is_err());
     }

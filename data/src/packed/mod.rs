@@ -86,6 +86,7 @@ impl FromStr for PackedPart {
 /// Channels are as [`decode`](crate::decode) gives them: three repeat grey, one makes colours grey.
 #[derive(Clone, Debug)]
 pub struct Packed {
+    kind: PackedKind,
     part: PackedPart,
     classes: Vec<String>,
     channels: usize,
@@ -144,7 +145,7 @@ impl Packed {
         if channels != 1 && channels != 3 {
             return Err(Error::Channels { found: images.bands, expected: channels });
         }
-        Ok(Self { part, classes, channels, images })
+        Ok(Self { kind, part, classes, channels, images })
     }
 }
 
@@ -154,7 +155,7 @@ impl Source for Packed {
     }
 
     fn id(&self, index: usize) -> String {
-        format!("{}/{index:05}", self.part)
+        format!("{}/{}/{index:05}", self.kind, self.part)
     }
 
     fn get(&self, index: usize) -> Result<Sample> {
