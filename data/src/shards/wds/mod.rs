@@ -4,6 +4,7 @@ mod group;
 mod index;
 mod name;
 mod packing;
+mod reader;
 
 use std::path::PathBuf;
 use std::sync::Arc;
