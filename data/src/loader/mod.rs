@@ -70,6 +70,8 @@ impl<B: Send + 'static> Loader<B> {
             + 'static,
     {
         let plan = Plan::new(&config, source.parts())?;
+        let batch = config.batch_size.saturating_mul(config.world);
+        source.expect(batch.saturating_mul(config.queue));
         let (jobs, todo) = unbounded();
         let (done, built) = unbounded();
         let stop = Arc::new(AtomicBool::new(false));
