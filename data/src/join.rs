@@ -101,6 +101,16 @@ impl Source for Join {
         };
         self.sources.iter().flat_map(of_source).collect()
     }
+
+    /// Each source has its share of them, as its samples are spread over the whole order.
+    fn expect(&self, in_flight: usize) {
+        let draws = |weighted: &Weighted| weighted.source.len() as f64 * weighted.weight;
+        let all: f64 = self.sources.iter().map(draws).sum();
+        for weighted in self.sources.iter().filter(|weighted| !weighted.source.is_empty()) {
+            let share = (in_flight as f64 * draws(weighted) / all).ceil();
+            weighted.source.expect(share as usize);
+        }
+    }
 }
 
 fn setting(name: &'static str, found: impl ToString, expected: &str) -> Error {

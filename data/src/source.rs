@@ -47,6 +47,10 @@ pub trait Source: Send + Sync {
     fn parts(&self) -> Vec<Part> {
         vec![Part::random_access(self.len())]
     }
+
+    /// Told before reading begins how many samples of the order are read at once, those of other processes included:
+    /// sources that keep what they unpack make room for them. It changes neither the samples nor their order.
+    fn expect(&self, _in_flight: usize) {}
 }
 
 /// Samples that an epoch draws alike.

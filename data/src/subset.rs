@@ -69,13 +69,29 @@ impl Source for Subset {
         }
         let place = |index: usize| self.indices.partition_point(|&kept| kept < index);
         let kept = |range: &Range<usize>| place(range.start)..place(range.end);
-        let cut = |part: Part| Part {
-            samples: kept(&part.samples),
-            shards: part.shards.iter().map(kept).filter(|shard| !shard.is_empty()).collect(),
-            ..part
+        let cut = |part: Part| {
+            let samples = kept(&part.samples);
+            // From as many shards as before, or few samples of each would make it many more.
+            let buffer = match part.buffer {
+                0 => 0,
+                buffer => scaled(buffer, samples.len(), part.samples.len()).max(1),
+            };
+            let shards = part.shards.iter().map(kept).filter(|shard| !shard.is_empty()).collect();
+            Part { samples, shards, buffer, ..part }
         };
         self.source.parts().into_iter().map(cut).collect()
     }
+
+    /// So many samples lie among more of the source's.
+    fn expect(&self, in_flight: usize) {
+        self.source.expect(scaled(in_flight, self.source.len(), self.len()));
+    }
+}
+
+/// `number * by / of`, rounded up.
+fn scaled(number: usize, by: usize, of: usize) -> usize {
+    let scaled = (number as u128 * by as u128).div_ceil(of.max(1) as u128);
+    usize::try_from(scaled).unwrap_or(usize::MAX)
 }
 
 /// Splits a source into a part to train on and a held-out part to validate on, in this order.
@@ -122,6 +138,46 @@ mod tests {
         assert_eq!(split(ten(), 0.3, 5).unwrap().1.indices(), val.indices());
         assert!((0..20).any(|seed| split(ten(), 0.3, seed).unwrap().1.indices() != val.indices()));
         assert_eq!(val.get(1).unwrap().id, val.id(1));
+    }
+
+    /// Ten shards of a hundred samples; remembers what it is told to expect.
+    struct Sharded(std::sync::atomic::AtomicUsize);
+
+    impl Source for Sharded {
+        fn len(&self) -> usize {
+            1000
+        }
+
+        fn id(&self, index: usize) -> String {
+            index.to_string()
+        }
+
+        fn get(&self, index: usize) -> Result<Sample> {
+            Err(Error::NoSuchSample { index, len: 0 })
+        }
+
+        fn parts(&self) -> Vec<Part> {
+            vec![Part::sharded([100; 10], 250)]
+        }
+
+        fn expect(&self, in_flight: usize) {
+            self.0.store(in_flight, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_subset_mixes_as_many_shards_as_its_source() {
+        let source = Arc::new(Sharded(0.into()));
+        for (step, buffer, expected) in [(1, 250, 30), (10, 25, 300), (500, 1, 15_000)] {
+            let indices = (0..1000).step_by(step).collect();
+            let subset = Arc::new(Subset::new(source.clone(), indices).unwrap());
+            assert_eq!(subset.parts()[0].buffer, buffer);
+            subset.expect(30);
+            assert_eq!(source.0.load(std::sync::atomic::Ordering::Relaxed), expected);
+            let join = crate::Join::new(vec![(subset.clone(), 1.0), (subset, 2.0)]).unwrap();
+            join.expect(45);
+            assert_eq!(source.0.load(std::sync::atomic::Ordering::Relaxed), expected);
+        }
     }
 
     #[test]

@@ -162,6 +162,72 @@ fn sizes_beyond_the_file_are_refused() {
     assert!(error.ends_with("an image of 2147483648 bytes, more than 1073741824"), "{error}");
 }
 
+/// A tar of one entry, `mib` MiB of zeros, packed by gzip.
+fn bomb(kind: EntryType, mib: u64) -> Vec<u8> {
+    let mut header = Header::new_gnu();
+    header.as_old_mut().name[..5].copy_from_slice(b"a.png");
+    header.set_entry_type(kind);
+    header.set_size(mib << 20);
+    header.set_cksum();
+    let mut writer = GzEncoder::new(Vec::new(), Compression::fast());
+    writer.write_all(header.as_bytes()).unwrap();
+    let zeros = vec![0; 1 << 20];
+    (0..mib).for_each(|_| writer.write_all(&zeros).unwrap());
+    writer.write_all(&[0; 1024]).unwrap();
+    writer.finish().unwrap()
+}
+
+/// Long names and pax records are read into memory: not without end.
+#[test]
+fn headers_larger_than_any_are_refused() {
+    for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
+        let mut tar = Builder::new(Vec::new());
+        append(&mut tar, "a.png", EntryType::Regular, &[0; 10]);
+        append(&mut tar, "long", kind, &vec![b'a'; 2 << 20]);
+        append(&mut tar, "b.png", EntryType::Regular, &[0; 10]);
+        let bytes = tar.into_inner().unwrap();
+        for bytes in [gzip(&bytes), bytes] {
+            let message = refusal(&bytes);
+            let expected = "x.tar: refused: after byte 1024: an entry's headers are larger than any that are read";
+            assert_eq!(message, expected, "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_unpacks_to_too_much_is_refused() {
+    for kind in [EntryType::Regular, EntryType::Directory] {
+        let bytes = bomb(kind, 200);
+        let (packed, limit) = (bytes.len(), bytes.len() * 20 + (64 << 20));
+        let message = refusal(&bytes);
+        let expected =
+            format!("its {packed} bytes unpack to more than {limit}, which images do not");
+        assert!(message.starts_with("x.tar: refused") && message.ends_with(&expected), "{message}");
+    }
+    // Zeros behind the end mark.
+    let mut bytes = gzip(&tar_of(&samples(0, 1)));
+    bytes.extend(gzip(&vec![0; 100 << 20]));
+    assert!(refusal(&bytes).contains("unpack to more than"), "{}", refusal(&bytes));
+}
+
+/// A pax record's size is the one that counts, yet the header's must not overflow.
+#[test]
+fn sizes_that_overflow_are_refused() {
+    let mut tar = Builder::new(Vec::new());
+    append(&mut tar, "pax", EntryType::XHeader, b"10 size=3\n");
+    let mut bytes = tar.into_inner().unwrap();
+    bytes.truncate(1024);
+    let mut header = Header::new_gnu();
+    header.as_old_mut().name[..5].copy_from_slice(b"a.png");
+    header.set_size(u64::MAX - 1536 - 100);
+    header.set_cksum();
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + 1536, 0);
+    for bytes in [gzip(&bytes), bytes] {
+        assert!(refusal(&bytes).contains("the tar is truncated: `a.png`"), "{}", refusal(&bytes));
+    }
+}
+
 #[test]
 fn a_tar_cut_anywhere_is_an_error() {
     let bytes = tar_of(&samples(0, 4));

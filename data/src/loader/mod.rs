@@ -75,6 +75,8 @@ impl<B: Send + 'static> Loader<B> {
             false => vec![Part::random_access(source.len())],
         };
         let plan = Plan::new(&config, parts)?;
+        let batch = config.batch_size.saturating_mul(config.world);
+        source.expect(batch.saturating_mul(config.queue));
         let (jobs, todo) = unbounded();
         let (done, built) = unbounded();
         let stop = Arc::new(AtomicBool::new(false));

@@ -1,6 +1,7 @@
 //! Values that are costly to make and to keep.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A cache bounded by what its values cost, which forgets what was used least recently.
@@ -9,8 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// live on after they are forgotten.
 #[derive(Debug)]
 pub(super) struct Cache<V> {
-    limit: u64,
+    limit: AtomicU64,
     state: Mutex<State<V>>,
+    /// The keys of all values made.
+    #[cfg(test)]
+    pub made: Mutex<Vec<usize>>,
 }
 
 #[derive(Debug)]
@@ -36,7 +40,17 @@ type Slot<V> = Arc<Mutex<Option<Arc<V>>>>;
 impl<V> Cache<V> {
     pub fn new(limit: u64) -> Self {
         let state = State { entries: HashMap::new(), clock: 0, cost: 0 };
-        Self { limit, state: Mutex::new(state) }
+        Self {
+            limit: AtomicU64::new(limit),
+            state: Mutex::new(state),
+            #[cfg(test)]
+            made: Mutex::default(),
+        }
+    }
+
+    /// Keeps values of this cost from now on, if that is more than before.
+    pub fn raise(&self, limit: u64) {
+        self.limit.fetch_max(limit, Ordering::Relaxed);
     }
 
     /// The value of `key`, which `make` makes with its cost if it is not there. An error is not kept.
@@ -51,10 +65,12 @@ impl<V> Cache<V> {
             return Ok(Arc::clone(value));
         }
         let (made, cost) = make()?;
+        #[cfg(test)]
+        lock(&self.made).push(key);
         let made = Arc::new(made);
         *value = Some(Arc::clone(&made));
         drop(value);
-        lock(&self.state).keep(key, &slot, cost, self.limit);
+        lock(&self.state).keep(key, &slot, cost, self.limit.load(Ordering::Relaxed));
         Ok(made)
     }
 
@@ -90,6 +106,12 @@ impl<V> State<V> {
     }
 }
 
+/// How many blocks of an order (see [`Part::buffer`](crate::source::Part::buffer)) `in_flight` samples may lie in: those
+/// they fill, and one more at each end.
+pub(super) fn blocks(in_flight: usize, buffer: usize) -> u64 {
+    (in_flight / buffer.max(1)).saturating_add(2) as u64
+}
+
 /// What a panic left behind is whole: values are put in when they are made.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -99,7 +121,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::convert::Infallible;
     use std::sync::Barrier;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
     use super::*;
@@ -123,6 +145,17 @@ mod tests {
         get(&cache, 1, &made);
         assert_eq!(made.load(Ordering::SeqCst), 6);
         assert_eq!(lock(&cache.state).cost, 12);
+    }
+
+    #[test]
+    fn a_limit_is_only_raised() {
+        let (cache, made) = (Cache::new(4), AtomicUsize::new(0));
+        cache.raise(12);
+        cache.raise(8);
+        for key in [1, 2, 3, 1, 2, 3] {
+            get(&cache, key, &made);
+        }
+        assert_eq!(made.load(Ordering::SeqCst), 3);
     }
 
     #[test]

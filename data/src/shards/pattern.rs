@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 /// The most names that braces may stand for.
 const MAX_NAMES: usize = 1_000_000;
 
+/// The most characters of a number with zeros before it; more are a mistake.
+const MAX_WIDTH: usize = 40;
+
 /// The files that `pattern` names, in its order: names separated by `::`, each with braces as a shell reads them
 /// (`{000..123}` keeps the zeros before a number, `{a,b}`, one within another) and then `*`, `?`, `[...]` and `**`. What
 /// these stand for is sorted. A folder stands for the files in it whose names end in one of `endings`.
@@ -151,9 +154,13 @@ fn range(inner: &str) -> Result<Option<Vec<String>>, String> {
         text.trim_start_matches('-').len() > 1 && text.trim_start_matches('-').starts_with('0')
     };
     let width = if padded(first) || padded(last) { first.len().max(last.len()) } else { 0 };
+    if width > MAX_WIDTH {
+        return Err(format!("a number of {width} digits, expected at most {MAX_WIDTH}"));
+    }
     let number = |i: u64| {
-        let by = (i * step) as i64;
-        let number = if from <= to { from.saturating_add(by) } else { from.saturating_sub(by) };
+        // Between two numbers of 64 bits, so that 128 are enough.
+        let by = i128::from(i) * i128::from(step);
+        let number = i128::from(from) + if from <= to { by } else { -by };
         format!("{number:0width$}")
     };
     Ok(Some((0..=count).map(number).collect()))
@@ -185,9 +192,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        for text in ["{a", "a}", "{a,{b}", "{0..99999999}", "{0..9999}{0..9999}"] {
+        let wide = format!("{{{}1..2}}", "0".repeat(70_000));
+        for text in ["{a", "a}", "{a,{b}", "{0..99999999}", "{0..9999}{0..9999}", &wide] {
             assert!(braces(text).is_err(), "{text}");
         }
+        let all = format!("{{{}..{}..{}}}", i64::MIN, i64::MAX, i64::MAX);
+        let expected = [i64::MIN, -1, i64::MAX - 1].map(|number| number.to_string());
+        assert_eq!(braces(&all).unwrap(), expected);
         let error = files("/nowhere/{0..3}.tar", &[]).unwrap_err().to_string();
         assert_eq!(error, "data `/nowhere/{0..3}.tar`: there is no file `/nowhere/0.tar`");
     }

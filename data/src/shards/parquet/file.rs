@@ -1,6 +1,7 @@
 //! What the footer of a file says.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use parquet::basic::Type;
 use parquet::data_type::ByteArrayType;
@@ -22,6 +23,8 @@ pub(super) struct ParquetFile {
     pub stamp: Stamped,
     pub groups: Vec<Group>,
     pub classes: Vec<String>,
+    /// Whether it was said that some labels are none of a class.
+    pub warned: AtomicBool,
 }
 
 /// Where the columns of a row group lie.
@@ -54,7 +57,7 @@ impl ParquetFile {
             return Err(stamp.error(format!("more rows are claimed than its {} bytes", stamp.len)));
         }
         let classes = columns.label.map(|label| names(&metadata, label)).unwrap_or_default();
-        Ok(Self { stamp, groups, classes })
+        Ok(Self { stamp, groups, classes, warned: AtomicBool::new(false) })
     }
 }
 

@@ -5,18 +5,20 @@ mod columns;
 mod features;
 mod file;
 mod guard;
+mod labels;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parquet::data_type::{Int32Type, Int64Type};
 
-use self::column::read;
 use self::file::{Group, ParquetFile};
+use self::labels::{NO_CLASS, labels};
 use self::rows::Rows;
-use super::cache::Cache;
+use super::cache::{Cache, blocks};
 use super::parallel::in_parallel;
 use super::pattern;
 use super::stamp::Stamped;
@@ -31,15 +33,15 @@ const CACHE: u64 = 256 << 20;
 /// Into how many shares the cache is divided: what is larger than two goes to a temporary file, which counts as one.
 const SHARES: u64 = 8;
 
-/// A label that is null, or negative.
-const NO_CLASS: u32 = u32::MAX;
+/// How many times the bytes that are asked for are kept at most, where batches reach over more.
+const MOST: u64 = 16;
 
 /// Images in the rows of Parquet files.
 ///
 /// The images are in a column `image` or `img`, or the only struct column with `bytes`, or the only binary column that
 /// holds image files; either a struct of `bytes` and `path`, or plain binary. Classes are in the first of `label`,
 /// `labels`, `cls`, `class`, `target`, `fine_label`, `coarse_label` that is a column of whole numbers; null and negative
-/// ones are none. Their names are those that the package `datasets` writes.
+/// ones are none, nor are those beyond the names of the classes. Their names are those that the package `datasets` writes.
 ///
 /// Row groups are unpacked when they are read, and as many kept as [`cached`](Self::cached) says; large ones in
 /// temporary files (in `TMPDIR`). Read plain, uncompressed or compressed by snappy, gzip, LZ4 or zstd; plain and
@@ -103,7 +105,8 @@ impl ParquetFiles {
         })
     }
 
-    /// Keeps this many bytes of unpacked images instead of 256 MiB. The order of an epoch depends on it.
+    /// Keeps this many bytes of unpacked images instead of 256 MiB. The order of an epoch depends on it. A loader whose
+    /// batches reach over more row groups than that holds keeps more, up to 16 times as much.
     pub fn cached(mut self, bytes: u64) -> Self {
         self.cache_bytes = bytes;
         self.rows = Cache::new(bytes);
@@ -152,17 +155,29 @@ impl ParquetFiles {
 
     /// The class of a row. The labels of its group are read on their own, and kept.
     fn class(&self, number: usize, row: usize) -> Result<Target> {
-        let (file, group) = self.group(number);
-        let labels: Arc<Vec<u32>> =
-            self.labels.get(number, || Ok::<_, Error>((labels(file, group)?, 0)))?;
-        match labels.get(row) {
-            None | Some(&NO_CLASS) => Ok(Target::None),
-            Some(&class) if !self.classes.is_empty() && class as usize >= self.classes.len() => {
-                let count = self.classes.len();
-                Err(file.error(format!("the label {class} is none of the {count} classes")))
-            }
-            Some(&class) => Ok(Target::Class(class as usize)),
-        }
+        let (file, group) = self.groups[number];
+        let file = &self.files[file];
+        let labels: Arc<Vec<u32>> = self.labels.get(number, || {
+            Ok::<_, Error>((labels(file, &file.groups[group], self.classes.len())?, 0))
+        })?;
+        Ok(match labels.get(row) {
+            None | Some(&NO_CLASS) => Target::None,
+            Some(&class) => Target::Class(class as usize),
+        })
+    }
+
+    /// How many rows are mixed, and what a block of them takes in the cache, in bytes.
+    fn block(&self) -> (usize, u64) {
+        let groups = (0..self.groups.len()).map(|number| self.group(number).1);
+        let (largest, all) = groups.fold((0, 0_u64), |(largest, all), group| {
+            let cost = self.cost(group);
+            (cost.max(largest), all.saturating_add(cost))
+        });
+        // A block ends with the group that reaches the number, so it may be larger by that.
+        let half = self.cache_bytes / 2;
+        let room = half.saturating_sub(largest) as f64;
+        let buffer = (room / all.max(1) as f64 * self.len() as f64) as usize;
+        (buffer.max(1), half.max(largest))
     }
 }
 
@@ -202,41 +217,14 @@ impl Source for ParquetFiles {
 
     /// One part of row groups; as many rows are mixed as fit into half of the cache.
     fn parts(&self) -> Vec<Part> {
-        let groups = (0..self.groups.len()).map(|number| self.group(number).1);
-        let costs: Vec<u64> = groups.map(|group| self.cost(group)).collect();
-        let (largest, all) = costs.iter().fold((0, 0_u64), |(max, sum), cost| {
-            (cost.max(&max).to_owned(), sum.saturating_add(*cost))
-        });
-        // A block ends with the group that reaches the number, so it may be larger by that.
-        let room = (self.cache_bytes / 2).saturating_sub(largest) as f64;
-        let buffer = (room / all.max(1) as f64 * self.len() as f64) as usize;
         let lengths = self.starts.windows(2).map(|pair| pair[1] - pair[0]);
-        vec![Part::sharded(lengths, buffer.max(1))]
+        vec![Part::sharded(lengths, self.block().0)]
     }
-}
 
-/// The labels of a row group; none if the file has none.
-fn labels(file: &Stamped, group: &Group) -> Result<Vec<u32>> {
-    let Some(column) = &group.label else { return Ok(Vec::new()) };
-    let mut labels = Vec::with_capacity(group.rows);
-    let mut add = |label: Option<i64>| {
-        labels.push(match label.map(u32::try_from) {
-            Some(Ok(class)) if class < NO_CLASS => class,
-            None => NO_CLASS,
-            _ if label < Some(0) => NO_CLASS,
-            _ => {
-                let label = label.unwrap_or_default();
-                return Err(file.error(format!("the label {label} is too large for a class")));
-            }
-        });
-        Ok(())
-    };
-    match group.wide_labels() {
-        true => read::<Int64Type>(file, column, group.rows, group.rows, &mut add)?,
-        false => {
-            let mut add = |label: Option<i32>| add(label.map(i64::from));
-            read::<Int32Type>(file, column, group.rows, group.rows, &mut add)?;
-        }
+    /// Makes room for all row groups that they lie in.
+    fn expect(&self, in_flight: usize) {
+        let (buffer, cost) = self.block();
+        let bytes = blocks(in_flight, buffer).saturating_mul(cost);
+        self.rows.raise(bytes.min(self.cache_bytes.saturating_mul(MOST)));
     }
-    Ok(labels)
 }

@@ -1,19 +1,24 @@
 //! What one tar holds.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek};
 
-use tar::{Archive, Entries, Entry, EntryType};
+use tar::{Archive, Entry, EntryType};
 
 use super::group::{Groups, MAX_IMAGE, Part};
 use super::name;
 use super::packing::{Packing, gunzip};
+use super::reader::{Metered, Unpacked};
 use crate::error::Result;
 use crate::folder::EXTENSIONS;
 use crate::shards::stamp::Stamped;
 
 /// The largest entry that is read for a label.
 const MAX_LABEL: u64 = 1 << 20;
+
+/// The most bytes of headers before a file: its long name, and what pax says about it.
+const MAX_HEADERS: u64 = 1 << 20;
 
 /// The samples of one shard.
 #[derive(Debug)]
@@ -79,45 +84,57 @@ impl Index {
     }
 
     fn scan_plain(&mut self, handle: std::fs::File) -> Result<()> {
-        let mut archive = Archive::new(handle);
-        let entries = archive.entries_with_seek().map_err(|e| self.file.io(e))?;
-        let end = self.scan(entries, self.file.len)?;
-        let read = archive.into_inner().stream_position().map_err(|e| self.file.io(e))?;
-        self.check_end(end, read)
+        self.scan(handle, self.file.len).map(|_| ())
     }
 
     fn scan_gzip(&mut self, handle: std::fs::File) -> Result<()> {
-        let mut archive = Archive::new(Counted { inner: gunzip(handle), count: 0 });
-        let entries = archive.entries().map_err(|e| self.file.io(e))?;
-        let end = self.scan(entries, u64::MAX)?;
-        let mut reader = archive.into_inner();
-        self.check_end(end, reader.count)?;
+        let reader = Unpacked::new(gunzip(handle), self.file.len);
+        let mut reader = self.scan(reader, u64::MAX)?;
         // What is left holds the checksum.
+        let end = reader.count();
         io::copy(&mut reader, &mut io::sink()).map_err(|e| self.at(end, &e))?;
-        self.packing = Packing::Gzip { unpacked: reader.count };
+        self.packing = Packing::Gzip { unpacked: reader.count() };
         Ok(())
     }
 
-    /// Takes in all entries; where the last ends.
-    fn scan<R: Read>(&mut self, entries: Entries<'_, R>, len: u64) -> Result<u64> {
+    /// Takes in all entries of a tar of at most `len` bytes; the reader behind them.
+    fn scan<R: Read + Seek>(&mut self, reader: R, len: u64) -> Result<R> {
+        let allowance = Cell::new(0);
+        let mut archive = Archive::new(Metered { inner: reader, allowance: &allowance });
+        let mut entries = archive.entries_with_seek().map_err(|e| self.file.io(e))?;
         let (mut groups, mut end) = (Groups::default(), 0);
-        for entry in entries {
+        loop {
+            // The crate reads long names and pax records whole, whatever size they claim.
+            allowance.set(MAX_HEADERS);
+            let Some(entry) = entries.next() else { break };
             let mut entry = entry.map_err(|e| self.at(end, &e))?;
-            let (start, size) = (entry.raw_file_position(), entry.header().entry_size());
-            let size = size.map_err(|e| self.at(end, &e))?.max(entry.size());
-            let entry_end = start.checked_add(size).filter(|&end| end <= len).ok_or_else(|| {
-                self.file.error(format!(
-                    "the tar is truncated: `{}` at byte {start} has {size} bytes, the file ends at {len}",
-                    shown(&entry)
-                ))
-            })?;
+            let next = self.end_of(&entry, len)?;
+            allowance.set(MAX_LABEL);
             self.take(&mut entry, &mut groups).map_err(|reason| {
+                let start = entry.raw_file_position();
                 self.file.error(format!("`{}` at byte {start}: {reason}", shown(&entry)))
             })?;
-            end = entry_end.next_multiple_of(512);
+            end = next;
         }
         self.finish(&mut groups);
-        Ok(end)
+        let mut reader = archive.into_inner().inner;
+        let read = reader.stream_position().map_err(|e| self.file.io(e))?;
+        self.check_end(end, read)?;
+        Ok(reader)
+    }
+
+    /// Where an entry ends, padding included.
+    fn end_of<R: Read>(&self, entry: &Entry<'_, R>, len: u64) -> Result<u64> {
+        let (start, size) = (entry.raw_file_position(), entry.header().entry_size());
+        // A pax record may give another size than the header.
+        let size = size.map_err(|e| self.at(start, &e))?.max(entry.size());
+        let end = start.checked_add(size).filter(|&end| end <= len);
+        end.and_then(|end| end.checked_next_multiple_of(512)).ok_or_else(|| {
+            self.file.error(format!(
+                "the tar is truncated: `{}` at byte {start} has {size} bytes, the file ends at {len}",
+                shown(entry)
+            ))
+        })
     }
 
     /// Takes in one entry.
@@ -193,6 +210,9 @@ impl Index {
     }
 
     fn at(&self, offset: u64, error: &io::Error) -> crate::Error {
+        if error.kind() == io::ErrorKind::FileTooLarge {
+            return self.file.error(format!("refused: after byte {offset}: {error}"));
+        }
         self.file.error(format!("not a whole tar: after byte {offset}: {error}"))
     }
 }
@@ -210,18 +230,4 @@ fn is_file<R: Read>(entry: &mut Entry<'_, R>) -> Result<bool, String> {
         return Ok(true);
     };
     Ok(!extensions.any(|one| one.is_ok_and(|one| one.key_bytes().starts_with(b"GNU.sparse."))))
-}
-
-/// A reader that knows how far it is.
-struct Counted<R> {
-    inner: R,
-    count: u64,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.count += read as u64;
-        Ok(read)
-    }
 }

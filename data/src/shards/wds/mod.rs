@@ -4,6 +4,7 @@ mod group;
 mod index;
 mod name;
 mod packing;
+mod reader;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 
 use self::index::{Index, Slot};
 use self::packing::{Packing, unpack};
-use super::cache::Cache;
+use super::cache::{Cache, blocks};
 use super::parallel::in_parallel;
 use super::pattern;
 use super::spool::{Spool, read_at};
@@ -26,6 +27,9 @@ use crate::source::{Part, Sample, Source, Target};
 /// How many unpacked shards are kept.
 const SPOOLS: u64 = 8;
 
+/// How many are kept at most where batches reach over more; they fill `TMPDIR`.
+const MAX_SPOOLS: u64 = 64;
+
 /// How many samples are mixed.
 const BUFFER: usize = 10_000;
 
@@ -36,8 +40,8 @@ const BUFFER: usize = 10_000;
 /// whole number in `.cls`, or else under `label`, `cls` or `class` in `.json`; a negative one is none. Samples without
 /// an image are left out.
 ///
-/// Tars may be compressed by gzip: those are unpacked into temporary files (in `TMPDIR`) when they are read, at most
-/// eight at a time.
+/// Tars may be compressed by gzip: those are unpacked into temporary files (in `TMPDIR`) when they are read,
+/// eight at a time, or up to 64 where the batches under way need them.
 #[derive(Debug)]
 pub struct WebDataset {
     options: DecodeOptions,
@@ -126,6 +130,18 @@ impl WebDataset {
         }
     }
 
+    fn samples_per_shard(&self) -> usize {
+        (self.len() / self.shards.len().max(1)).max(1)
+    }
+
+    /// How many samples are mixed.
+    fn buffer(&self) -> usize {
+        let packed = self.shards.iter().any(|shard| shard.packing != Packing::Plain);
+        // Half of the unpacked shards belong to the block that is being read, half to the one that comes next.
+        let at_hand = self.samples_per_shard().saturating_mul(SPOOLS as usize / 2);
+        if packed { BUFFER.min(at_hand) } else { BUFFER }
+    }
+
     /// The number of the shard that holds a sample, and the sample's number in it.
     fn find(&self, index: usize) -> Result<(usize, usize)> {
         let len = self.len();
@@ -191,11 +207,14 @@ impl Source for WebDataset {
 
     /// One part; as many samples are mixed as are cheap to keep at hand.
     fn parts(&self) -> Vec<Part> {
-        let packed = self.shards.iter().any(|shard| shard.packing != Packing::Plain);
-        // Half of the unpacked shards belong to the block that is being read, half to the one that comes next.
-        let at_hand = (self.len() / self.shards.len()).max(1) * (SPOOLS as usize / 2);
-        let buffer = if packed { BUFFER.min(at_hand) } else { BUFFER };
-        vec![Part::sharded(self.shards.iter().map(|shard| shard.samples.len()), buffer)]
+        vec![Part::sharded(self.shards.iter().map(|shard| shard.samples.len()), self.buffer())]
+    }
+
+    /// Makes room for all shards that they lie in.
+    fn expect(&self, in_flight: usize) {
+        let a_block = self.buffer().div_ceil(self.samples_per_shard()).saturating_add(1);
+        let shards = blocks(in_flight, self.buffer()).saturating_mul(a_block as u64);
+        self.spools.raise(shards.min(self.shards.len() as u64).min(MAX_SPOOLS));
     }
 }
 
@@ -205,5 +224,38 @@ impl Slot {
             Self::NO_CLASS => Target::None,
             class => Target::Class(class as usize),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// Batches that lie in more shards than are kept without being told.
+    #[test]
+    fn shards_in_flight_stay_unpacked() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..20 {
+            let mut tar = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_gnu();
+            header.set_size(3);
+            tar.append_data(&mut header, format!("{number}.png"), &b"abc"[..]).unwrap();
+            let file = std::fs::File::create(folder.path().join(format!("{number}.tgz"))).unwrap();
+            let mut writer = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+            writer.write_all(&tar.into_inner().unwrap()).unwrap();
+            writer.finish().unwrap();
+        }
+        let made = |in_flight: Option<usize>| {
+            let pattern = folder.path().to_str().unwrap();
+            let data = WebDataset::open(pattern, DecodeOptions::default()).unwrap();
+            let parts = data.parts();
+            in_flight.into_iter().for_each(|in_flight| data.expect(in_flight));
+            assert_eq!(data.parts(), parts);
+            (0..40).for_each(|index| drop(data.get(index % 20).unwrap()));
+            data.spools.made.lock().unwrap().len()
+        };
+        assert_eq!((made(None), made(Some(4)), made(Some(20))), (40, 40, 20));
     }
 }
