@@ -35,7 +35,7 @@ struct Pair {
 }
 
 impl Ade20k {
-    /// Opens a split, by default `training`. No image is opened.
+    /// Opens a split, by default `training`. No image is opened, and a label map only when it is decoded.
     ///
     /// # Errors
     /// [`Error::NoSuchFolder`], [`Error::NotAFolder`], [`Error::NoImages`]; [`Error::Annotations`] that names images
@@ -160,7 +160,6 @@ impl Source for Ade20k {
     }
 
     fn target(&self, index: usize) -> Result<Target> {
-        let bytes = read(&self.pair(index)?.labels)?;
-        Ok(Target::LabelMap(LabelMap::encoded(bytes, &self.options)))
+        Ok(Target::LabelMap(LabelMap::file(&self.pair(index)?.labels, &self.options)))
     }
 }

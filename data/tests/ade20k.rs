@@ -111,6 +111,13 @@ fn images_and_maps_are_paired_by_name() {
     assert!(ade.classes().is_empty());
     assert!(matches!(ade.get(0).unwrap().target, Target::LabelMap(map) if map.decode().is_ok()));
     assert!(matches!(ade.get(2), Err(Error::NoSuchSample { .. })));
+    // The map is not read before it is decoded, so that who wants the image alone does not need it.
+    fs::remove_file(dir.path().join("annotations/training/b.png")).unwrap();
+    let sample = ade.get(1).unwrap();
+    assert!(sample.image().is_ok());
+    let Target::LabelMap(map) = sample.target else { panic!("a label map") };
+    let message = map.decode().unwrap_err().to_string();
+    assert!(message.contains("annotations/training/b.png"), "{message}");
     fs::remove_file(dir.path().join(a)).unwrap();
     assert!(ade.get(0).unwrap_err().to_string().contains("a.jpg") && ade.target(0).is_ok());
     let other = Ade20k::open(dir.path(), Some("testing"), DecodeOptions::default());

@@ -49,8 +49,7 @@ impl Hub {
         if self.offline {
             return cached;
         }
-        // With something to fall back on there is no need for patience.
-        let retry = if cached.is_ok() { self.http.retry.once() } else { self.http.retry.clone() };
+        let retry = self.patience(cached.is_ok());
         match (self.metadata(reference, file, &retry), cached) {
             (Ok(metadata), _) => self.obtain(&cache, reference, file, &metadata, progress),
             (Err(error), Ok(found)) if error.is_passing() => {

@@ -13,7 +13,7 @@ use crate::{Error, Hub, Reference, Result, path};
 pub struct RepoInfo {
     /// The commit that the revision stands for: 40 hexadecimal digits.
     pub commit: String,
-    /// Whether only some may see it; `None` offline.
+    /// Whether only some may see it; `None` if it is the cache that answers.
     pub private: Option<bool>,
 }
 
@@ -24,19 +24,32 @@ struct Answer {
 }
 
 impl Hub {
-    /// Resolves the revision to a commit: by the Hub, or offline by what the cache noted last.
+    /// Resolves the revision to a commit: by the Hub, or by what the cache noted last: offline, and with a warning in the
+    /// log if the Hub cannot be reached or fails.
     ///
     /// The cache is not changed: it learns what a revision stands for once a file of that commit is there.
     ///
     /// # Errors
     /// Those of the Hub ([`Error::RepoNotFound`], [`Error::RevisionNotFound`], ...); offline [`Error::NotCached`].
     pub fn info(&self, reference: &Reference) -> Result<RepoInfo> {
+        let cache = RepoCache::new(&self.cache, reference.repo());
+        let cached = self.cached_commit(&cache, reference);
+        let cached = cached.map(|commit| RepoInfo { commit, private: None });
         if self.offline {
-            let cache = RepoCache::new(&self.cache, reference.repo());
-            let commit = self.cached_commit(&cache, reference)?;
-            return Ok(RepoInfo { commit, private: None });
+            return cached;
         }
-        self.info_online(reference, &self.http.retry)
+        match (self.info_online(reference, &self.patience(cached.is_ok())), cached) {
+            (Err(error), Ok(cached)) if error.is_passing() => {
+                tracing::warn!(%error, commit = cached.commit, "using the commit that the cache knows");
+                Ok(cached)
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    /// How often to ask: with something to fall back on there is no need for patience.
+    pub(crate) fn patience(&self, fallback: bool) -> Retry {
+        if fallback { self.http.retry.once() } else { self.http.retry.clone() }
     }
 
     pub(crate) fn info_online(&self, reference: &Reference, retry: &Retry) -> Result<RepoInfo> {

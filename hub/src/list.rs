@@ -8,8 +8,10 @@ use crate::cache::{self, RepoCache};
 use crate::refusal::Subject;
 use crate::{Error, Hub, Reference, Result, path, tree};
 
-/// More files than this are taken for a server that never ends.
-const MAX_FILES: usize = 5_000_000;
+/// More files and folders than this are taken for a server that never ends.
+const MAX_ITEMS: usize = 5_000_000;
+/// So are more pages; the Hub's hold a thousand files.
+const MAX_PAGES: usize = 10_000;
 
 /// A file of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +41,7 @@ impl FileEntry {
 pub enum ListingOrigin {
     /// From the Hub, or from the cache's copy of the Hub's list: it is complete.
     Hub,
-    /// From the files that the cache happens to hold, offline: there may be more on the Hub.
+    /// From the files that the cache happens to hold, offline or without an answer: there may be more on the Hub.
     Snapshot,
 }
 
@@ -80,8 +82,8 @@ impl Hub {
     ///
     /// A commit's list never changes, so the cache keeps it and a second call costs one request, or none for a
     /// [pinned](Reference::pinned) reference. Offline the kept list is used, or else what files the cache holds, which
-    /// [`Listing::origin`] tells apart. Fetch with `reference.pinned(&listing.commit)`, so that all files are of one
-    /// commit.
+    /// [`Listing::origin`] tells apart; and so it is, with a warning in the log, if the Hub cannot be reached or fails.
+    /// Fetch with `reference.pinned(&listing.commit)`, so that all files are of one commit.
     ///
     /// # Errors
     /// Those of the Hub; [`Error::Name`] for names that must not become paths; offline [`Error::NotCached`].
@@ -93,19 +95,39 @@ impl Hub {
         };
         let (mut files, origin) = match tree::read(&cache.tree(&commit)) {
             Some(files) => (files, ListingOrigin::Hub),
-            None if self.offline => {
-                (snapshot(&cache, reference, &commit)?, ListingOrigin::Snapshot)
-            }
-            None => {
-                let files = self.list_online(reference, &commit)?;
-                if let Err(error) = tree::write(&cache.tree(&commit), &files) {
-                    tracing::debug!(%error, "the list of files was not kept");
-                }
-                (files, ListingOrigin::Hub)
-            }
+            None => self.list_anew(&cache, reference, &commit)?,
         };
         files.retain(|file| reference.matches(&file.path));
         Ok(Listing { commit, files, origin })
+    }
+
+    /// The files where the cache has no list: the Hub's list, which is kept, or else those that the cache holds.
+    fn list_anew(
+        &self,
+        cache: &RepoCache,
+        reference: &Reference,
+        commit: &str,
+    ) -> Result<(Vec<FileEntry>, ListingOrigin)> {
+        let held = || snapshot(cache, reference, commit);
+        if self.offline {
+            return Ok((held()?, ListingOrigin::Snapshot));
+        }
+        match self.list_online(reference, commit) {
+            Ok(files) => {
+                if let Err(error) = tree::write(&cache.tree(commit), &files) {
+                    tracing::debug!(%error, "the list of files was not kept");
+                }
+                Ok((files, ListingOrigin::Hub))
+            }
+            Err(error) if error.is_passing() => match held() {
+                Ok(files) if !files.is_empty() => {
+                    tracing::warn!(%error, commit, "using only the files that the cache holds");
+                    Ok((files, ListingOrigin::Snapshot))
+                }
+                _ => Err(error),
+            },
+            Err(error) => Err(error),
+        }
     }
 
     fn list_online(&self, reference: &Reference, commit: &str) -> Result<Vec<FileEntry>> {
@@ -118,17 +140,19 @@ impl Hub {
         );
         let subject = Subject::new(reference, None);
         let (mut url, mut files) = (first.clone(), Vec::new());
+        let (mut pages, mut seen) = (0, 0);
         loop {
             let (items, headers): (Vec<Item>, _) =
                 self.http.json(&url, &subject, &self.http.retry)?;
             let empty = items.is_empty();
+            (pages, seen) = (pages + 1, seen + items.len());
             for item in items.into_iter().filter(|item| item.kind == "file") {
                 files.push(entry(reference, item)?);
             }
             let link = headers.get("link").and_then(|link| link.to_str().ok());
             let Some(query) = link.and_then(next_query) else { break };
             let next = format!("{}?{query}", first.split('?').next().unwrap_or(&first));
-            if empty || next == url || files.len() > MAX_FILES {
+            if empty || next == url || pages >= MAX_PAGES || seen > MAX_ITEMS {
                 let reason = "its pages of files do not end".into();
                 return Err(Error::Protocol { url: crate::http::shown(&url), reason });
             }

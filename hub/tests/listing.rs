@@ -100,3 +100,19 @@ fn pages_that_do_not_end_do() {
     let error = client.list(&"hf://datasets/org/data".parse().unwrap()).unwrap_err();
     assert!(error.to_string().contains("do not end"), "{error}");
 }
+
+#[test]
+fn pages_of_folders_only_end_too() {
+    let server = Server::start(|asked| {
+        let Some((_, query)) = asked.path.split_once("recursive=true") else {
+            return hub(asked, &files());
+        };
+        let number: usize = query.strip_prefix("&cursor=").map_or(0, |c| c.parse().unwrap());
+        let next = format!("<https://x/y?recursive=true&cursor={}>; rel=\"next\"", number + 1);
+        Answer::new(200).body(page(&[])).with("Link", next)
+    });
+    let cache = tempfile::tempdir().unwrap();
+    let client = server.client(cache.path()).build().unwrap();
+    let error = client.list(&"hf://datasets/org/data".parse().unwrap()).unwrap_err();
+    assert!(error.to_string().contains("do not end"), "{error}");
+}

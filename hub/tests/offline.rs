@@ -92,6 +92,42 @@ fn a_hub_that_fails_leaves_the_cache_in_use() {
 }
 
 #[test]
+fn a_hub_that_fails_leaves_the_kept_list_in_use() {
+    let cache = tempfile::tempdir().unwrap();
+    let server = Server::start(|asked| hub(asked, &files()));
+    let online = server.client(cache.path()).build().unwrap();
+    let failing = Server::start(|_| Answer::new(503));
+    let client = failing.client(cache.path()).build().unwrap();
+    // Nothing is cached: the failure is told, not that the cache is empty.
+    for error in [client.list(&reference()).unwrap_err(), client.info(&reference()).unwrap_err()] {
+        assert!(matches!(error, Error::Status { status: 503, .. }), "{error}");
+    }
+    let pinned = reference().pinned(COMMIT).unwrap();
+    let error = client.list(&pinned).unwrap_err();
+    assert!(matches!(error, Error::Status { status: 503, .. }), "{error}");
+
+    // A file, but no list: all that is known, after all attempts.
+    online.fetch(&reference(), "README.md").unwrap();
+    let before = failing.asked().len();
+    let listing = client.list(&reference()).unwrap();
+    assert_eq!((listing.files.len(), listing.origin), (1, ListingOrigin::Snapshot));
+    assert_eq!(failing.asked().len(), before + 1 + 3);
+
+    // The list, asked for once.
+    let complete = online.list(&reference()).unwrap();
+    let before = failing.asked().len();
+    assert_eq!(client.list(&reference()).unwrap(), complete);
+    assert_eq!(client.info(&reference()).unwrap().commit, COMMIT);
+    assert_eq!(failing.asked().len(), before + 2);
+    let unreachable = Hub::builder(cache.path()).endpoint("http://127.0.0.1:9").build().unwrap();
+    assert_eq!(unreachable.list(&reference()).unwrap(), complete);
+    // A refusal is not a failure.
+    let refusing = Server::start(|_| Answer::refusal(404, "RepoNotFound"));
+    let error = refusing.client(cache.path()).build().unwrap().list(&reference()).unwrap_err();
+    assert!(matches!(error, Error::RepoNotFound { .. }), "{error}");
+}
+
+#[test]
 fn a_deleted_blob_is_downloaded_again() {
     let cache = tempfile::tempdir().unwrap();
     let server = Server::start(|asked| hub(asked, &files()));

@@ -81,6 +81,13 @@ fn splits_are_read_and_train_is_the_default() {
 
     let (test, _cache) = open_new("hf://datasets/org/data#test", &server);
     assert_eq!(contents(&*test.unwrap()), parquet("zstd.parquet"));
+    // Of a path's files too.
+    let (test, _cache) = open_new("hf://datasets/org/data/data#test", &server);
+    assert_eq!(contents(&*test.unwrap()), parquet("zstd.parquet"));
+    assert_eq!(
+        open_new("hf://datasets/org/data/data", &server).0.unwrap().len(),
+        20 + hub_file.len()
+    );
     let one = "hf://datasets/org/data/data/train-00001-of-00002.parquet";
     assert_eq!(open_new(one, &server).0.unwrap().len(), 10);
     let joined = "hf://datasets/org/data;2*hf://datasets/org/data#test";
@@ -162,6 +169,23 @@ fn the_hubs_own_conversion_is_read_where_the_dataset_has_no_file() {
         Server::start(|asked| two_revisions(asked, &[File::small("README.md", "about")], &[]));
     let said = message(open_new("hf://datasets/org/data", &server).0);
     assert!(said.contains("no Parquet file and no tar (found README.md)"), "{said}");
+}
+
+#[test]
+fn that_there_is_no_conversion_is_not_guessed() {
+    for (answer, expected) in [
+        (Answer::refusal(404, "RevisionNotFound"), "no Parquet file and no tar (found README.md)"),
+        (Answer::new(404), "no Parquet file and no tar (found README.md)"),
+        (Answer::new(429), "fewer requests (status 429)"),
+        (Answer::new(403), "forbids access"),
+    ] {
+        let server = Server::start(move |asked| match asked.path.contains("convert") {
+            true => answer.clone(),
+            false => hub(asked, &[File::small("README.md", "about")]),
+        });
+        let said = message(open_new("hf://datasets/org/data", &server).0);
+        assert!(said.contains(expected), "{said}");
+    }
 }
 
 #[test]

@@ -25,7 +25,8 @@ pub struct Probe {
     pub height: usize,
     /// Columns of the upright picture.
     pub width: usize,
-    /// Bands in the file; alpha and the inks of CMYK count, the colours of a palette count as three.
+    /// Bands in the file; alpha and the inks of CMYK count, the colours of a palette count as three, or as four if some
+    /// are transparent.
     pub channels: usize,
 }
 

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use png::{BitDepth, ColorType, Decoder, DecodingError, Transformations};
 
-use super::{DecodeOptions, check_size};
+use super::{DecodeOptions, check_size, contained};
 use crate::error::{Error, Result};
 use crate::image::{Image, Pixels};
 
@@ -19,6 +19,10 @@ const FORMAT: &str = "PNG";
 /// [`Error::Decode`] if the file is no PNG file of one channel of at most 8 bits, [`Error::TooLarge`],
 /// [`Error::Truncated`].
 pub fn decode_labels(bytes: &[u8], max_pixels: u64) -> Result<Image> {
+    contained(|| decoded(bytes, max_pixels))
+}
+
+fn decoded(bytes: &[u8], max_pixels: u64) -> Result<Image> {
     let mut decoder = Decoder::new(Cursor::new(bytes));
     decoder.set_transformations(Transformations::IDENTITY);
     decoder.set_limits(png::Limits { bytes: 1 << 26 });

@@ -16,9 +16,7 @@ pub(super) fn png(bytes: &[u8], options: &DecodeOptions) -> Result<Bitmap> {
 }
 
 pub(super) fn webp(bytes: &[u8], options: &DecodeOptions) -> Result<Bitmap> {
-    let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(|e| failure("WebP", e))?;
-    decoder.set_limits(limits(options)).map_err(|e| failure("WebP", e))?;
-    read(decoder, "WebP", options)
+    read(webp_decoder(bytes, options)?, "WebP", options)
 }
 
 pub(super) fn png_header(bytes: &[u8], options: &DecodeOptions) -> Result<Header> {
@@ -27,8 +25,16 @@ pub(super) fn png_header(bytes: &[u8], options: &DecodeOptions) -> Result<Header
 }
 
 pub(super) fn webp_header(bytes: &[u8], options: &DecodeOptions) -> Result<Header> {
+    header(&mut webp_decoder(bytes, options)?, "WebP", options)
+}
+
+fn webp_decoder<'a>(
+    bytes: &'a [u8],
+    options: &DecodeOptions,
+) -> Result<WebPDecoder<Cursor<&'a [u8]>>> {
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(|e| failure("WebP", e))?;
-    header(&mut decoder, "WebP", options)
+    decoder.set_limits(limits(options)).map_err(|e| failure("WebP", e))?;
+    Ok(decoder)
 }
 
 fn header(

@@ -13,7 +13,6 @@ pub(super) use header::MAGIC;
 
 const FORMAT: &str = "NPY";
 
-/// An array of shape `[height, width]`, `[height, width, bands]` or `[bands, height, width]`.
 /// What the file says of itself.
 pub(super) fn header(bytes: &[u8], options: &DecodeOptions) -> Result<super::Header> {
     let header = header::read(bytes).map_err(error)?.ok_or(Error::Truncated { format: FORMAT })?;
@@ -23,6 +22,7 @@ pub(super) fn header(bytes: &[u8], options: &DecodeOptions) -> Result<super::Hea
     Ok(super::Header { format: FORMAT, width, height, bands, orientation })
 }
 
+/// An array of shape `[height, width]`, `[height, width, bands]` or `[bands, height, width]`.
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Bitmap> {
     let header = header::read(bytes).map_err(error)?.ok_or(Error::Truncated { format: FORMAT })?;
     let layout = Layout::of(&header, options.channels)?;
