@@ -83,6 +83,9 @@ fn mcu_width(subsampling: c_int) -> Option<usize> {
     }
 }
 
+/// More scans than this are for the other decoder: each costs as much as a whole picture, however few bytes it has.
+const MAX_SCANS: c_int = 500;
+
 /// A handle of the library.
 struct Decoder(NonNull<c_void>);
 
@@ -93,6 +96,7 @@ impl Decoder {
         let decoder = Self(NonNull::new(handle)?);
         // Anything that the library would only warn of is for the other decoder to judge.
         decoder.set(tj::TJPARAM_TJPARAM_STOPONWARNING as c_int, 1)?;
+        decoder.set(tj::TJPARAM_TJPARAM_SCANLIMIT as c_int, MAX_SCANS)?;
         Some(decoder)
     }
 
@@ -170,4 +174,15 @@ impl Drop for Decoder {
 
 fn done(code: c_int) -> Option<()> {
     (code == 0).then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scans_are_bounded() {
+        let decoder = Decoder::new().unwrap();
+        assert_eq!(decoder.get(tj::TJPARAM_TJPARAM_SCANLIMIT as c_int), MAX_SCANS);
+    }
 }

@@ -77,7 +77,7 @@ impl<R: Read> Seek for Unpacked<R> {
 /// The most that a file of `packed` bytes may unpack to: images hardly get smaller, while gzip packs zeros a thousand
 /// to one, which would fill a disk.
 fn most_unpacked(packed: u64) -> u64 {
-    packed.saturating_mul(20).saturating_add(64 << 20)
+    packed.saturating_mul(50).saturating_add(64 << 20)
 }
 
 fn refused(reason: impl Into<String>) -> io::Error {
