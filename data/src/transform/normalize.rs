@@ -75,21 +75,18 @@ impl Normalize {
         if found != expected {
             return Err(Error::Channels { found, expected });
         }
-        let start = planes.len();
-        planes.resize(start + image.pixels.len(), 0.0);
-        let moments = self.mean.iter().zip(&self.std);
-        let of_plane = planes[start..].chunks_exact_mut(image.height * image.width);
-        for (channel, (plane, (&mean, &std))) in of_plane.zip(moments).enumerate() {
+        planes.reserve(image.pixels.len());
+        for (channel, (&mean, &std)) in self.mean.iter().zip(&self.std).enumerate() {
             match &image.pixels {
                 Pixels::U8(samples) => {
                     let table: [f32; 256] =
                         std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
                     let value = |v: u8| table[usize::from(v)];
-                    fill(plane, image.width, samples, (channel, found), mirrored, value);
+                    append_plane(planes, samples, image, channel, mirrored, value);
                 }
                 Pixels::F32(samples) => {
                     let value = |v: f32| (v - mean) / std;
-                    fill(plane, image.width, samples, (channel, found), mirrored, value);
+                    append_plane(planes, samples, image, channel, mirrored, value);
                 }
             }
         }
@@ -97,22 +94,21 @@ impl Normalize {
     }
 }
 
-/// Fills a plane of rows of `width` with a channel, of so many, of interleaved samples.
-fn fill<T: Copy>(
-    plane: &mut [f32],
-    width: usize,
+/// Appends one channel of the interleaved `samples` of an image, row by row.
+fn append_plane<T: Copy>(
+    planes: &mut Vec<f32>,
     samples: &[T],
-    (channel, channels): (usize, usize),
+    image: &Image,
+    channel: usize,
     mirrored: bool,
     value: impl Fn(T) -> f32,
 ) {
-    for (row, samples) in plane.chunks_exact_mut(width).zip(samples.chunks_exact(width * channels))
-    {
-        let pixels = samples.chunks_exact(channels);
+    for row in samples.chunks_exact(image.width * image.channels) {
+        let values = row.chunks_exact(image.channels).map(|pixel| value(pixel[channel]));
         if mirrored {
-            row.iter_mut().rev().zip(pixels).for_each(|(to, pixel)| *to = value(pixel[channel]));
+            planes.extend(values.rev());
         } else {
-            row.iter_mut().zip(pixels).for_each(|(to, pixel)| *to = value(pixel[channel]));
+            planes.extend(values);
         }
     }
 }
@@ -120,6 +116,7 @@ fn fill<T: Copy>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transform::flip::mirror;
 
     #[test]
     fn channels_come_apart_normalised() {
@@ -132,6 +129,22 @@ mod tests {
             Normalize::for_channels(3).apply(&bytes),
             Err(Error::Channels { found: 2, expected: 3 })
         ));
+    }
+
+    /// Mirrored while it is normalised is normalised after it was mirrored, behind what is there.
+    #[test]
+    fn planes_are_appended_mirrored_or_not() {
+        let normalize = Normalize::new(vec![0.1, 0.2, 0.3], vec![0.5, 0.6, 0.7]).unwrap();
+        let image = Image::new(3, 2, 3, Pixels::U8((0..18).map(|v| v * 13).collect())).unwrap();
+        let mut mirrored = image.clone();
+        mirror(&mut mirrored);
+        let mut planes = vec![7.0];
+        normalize.append(&image, true, &mut planes).unwrap();
+        normalize.append(&image, false, &mut planes).unwrap();
+        assert_eq!(planes[1..19], normalize.apply(&mirrored).unwrap().data);
+        assert_eq!(planes[19..], normalize.apply(&image).unwrap().data);
+        let grey = Image::new(1, 1, 1, Pixels::U8(vec![0])).unwrap();
+        assert!(normalize.append(&grey, false, &mut planes).is_err() && planes.len() == 37);
     }
 
     #[test]
