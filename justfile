@@ -32,7 +32,7 @@ aarch64:
 
 # Decoding by libjpeg-turbo, built from source (needs a C compiler and Debian's `cmake` and `nasm`).
 libjpeg-turbo:
-    cargo test --locked -p longmae-data --features libjpeg-turbo --lib --test part --test pillow --test torchvision \
+    cargo test --locked -p longmae-data --features libjpeg-turbo --test part --test pillow --test torchvision \
         --test damaged --test mutations
 
 # The fuzz targets compile.
