@@ -254,6 +254,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// A setting that must be something else.
+    pub(crate) fn setting(name: &'static str, found: impl ToString, expected: &str) -> Self {
+        let expected = format!("must be {expected}");
+        Self::Setting { name, found: found.to_string(), expected }
+    }
+
     /// Whether this says something of the machine and not of the sample that was asked for: a full disk, too many open
     /// files, a network that is gone. Going on would take good samples for corrupt ones.
     pub(crate) fn is_of_machine(&self) -> bool {

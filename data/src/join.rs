@@ -34,10 +34,10 @@ impl Join {
     /// [`Error::Setting`] for no source at all, or a weight that is not above 0 and at most 10,000.
     pub fn new(sources: Vec<(Arc<dyn Source>, f64)>) -> Result<Self> {
         if sources.is_empty() {
-            return Err(setting("sources to join", "none", "at least one"));
+            return Err(Error::setting("sources to join", "none", "at least one"));
         }
         if let Some((_, weight)) = sources.iter().find(|(_, w)| !(*w > 0.0 && *w <= MAX_WEIGHT)) {
-            return Err(setting("weight", weight, "a number above 0 and at most 10000"));
+            return Err(Error::setting("weight", weight, "a number above 0 and at most 10000"));
         }
         let classes = sources[0].0.classes().to_vec();
         let same = sources.iter().all(|(source, _)| source.classes() == classes);
@@ -111,10 +111,6 @@ impl Source for Join {
             weighted.source.expect(share as usize);
         }
     }
-}
-
-fn setting(name: &'static str, found: impl ToString, expected: &str) -> Error {
-    Error::Setting { name, found: found.to_string(), expected: format!("must be {expected}") }
 }
 
 #[cfg(test)]

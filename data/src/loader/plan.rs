@@ -55,7 +55,7 @@ impl Plan {
                  size changed?",
                 config.batch_size, config.world
             );
-            return Err(setting("start position", start.position, &expected));
+            return Err(Error::setting("start position", start.position, &expected));
         }
         let mut plan = Self {
             parts,
@@ -125,10 +125,11 @@ impl Plan {
 
 /// How many samples of an epoch are used; an error if there is not even one group.
 fn samples_used(config: &LoaderConfig, parts: &[Part]) -> Result<usize> {
-    let len = draws(parts).ok_or_else(|| setting("weight", "of the parts", "smaller"))?;
+    let len = draws(parts).ok_or_else(|| Error::setting("weight", "of the parts", "smaller"))?;
     let repeat = config.repeat.saturating_mul(config.aug_repeats);
-    let found =
-        len.checked_mul(repeat).ok_or_else(|| setting("repeat", repeat, "a smaller number"))?;
+    let found = len
+        .checked_mul(repeat)
+        .ok_or_else(|| Error::setting("repeat", repeat, "a smaller number"))?;
     if found > LONGEST_EPOCH {
         return Err(Error::LongEpoch { found, limit: LONGEST_EPOCH });
     }
@@ -151,21 +152,21 @@ fn check(config: &LoaderConfig) -> Result<()> {
         ("world", config.world),
     ] {
         if value == 0 {
-            return Err(setting(name, value, "at least 1"));
+            return Err(Error::setting(name, value, "at least 1"));
         }
     }
     if config.rank >= config.world {
-        return Err(setting("rank", config.rank, &format!("below the {} ranks", config.world)));
+        return Err(Error::setting(
+            "rank",
+            config.rank,
+            &format!("below the {} ranks", config.world),
+        ));
     }
     let together = config.batch_size.saturating_mul(config.world);
     if !config.group.is_multiple_of(together) {
         let (size, world) = (config.batch_size, config.world);
         let expected = format!("a multiple of the batch size {size} x {world} ranks");
-        return Err(setting("group", config.group, &expected));
+        return Err(Error::setting("group", config.group, &expected));
     }
     Ok(())
-}
-
-fn setting(name: &'static str, found: impl ToString, expected: &str) -> Error {
-    Error::Setting { name, found: found.to_string(), expected: format!("must be {expected}") }
 }
