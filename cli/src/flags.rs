@@ -173,6 +173,14 @@ pub struct Flags {
     #[arg(long, alias = "clip_grad", value_name = "NORM", help_heading = "Optimisation")]
     pub clip_grad: Option<f64>,
 
+    /// Keep an exponential moving average of the weights with this decay, such as 0.9999 (default: none)
+    #[arg(long, value_name = "DECAY", help_heading = "Optimisation")]
+    pub ema: Option<f64>,
+    /// When the loss is above FACTOR times its running median in three steps in a row, go back to the last checkpoint's
+    /// weights and on with new data (default: never)
+    #[arg(long, value_name = "FACTOR", help_heading = "Optimisation")]
+    pub rollback: Option<f64>,
+
     /// Precision of matrix products: fp32 or bf16 (weights, norms, loss and optimiser stay in fp32)
     #[arg(long, value_name = "NAME", help_heading = "Machine")]
     pub precision: Option<String>,
@@ -201,6 +209,13 @@ pub struct Flags {
     /// Checkpoints kept, the newest
     #[arg(long, value_name = "N", help_heading = "Run")]
     pub keep: Option<usize>,
+    /// Save and keep also the checkpoint with the smallest validation loss (on by default, where there is validation)
+    #[arg(long, alias = "keep_best", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Run")]
+    pub keep_best: Option<bool>,
+    /// Draw reconstructions every N steps or epochs (2e) (default: a twentieth of the run), and at the end
+    #[arg(long, alias = "pictures_every", value_name = "WHEN", help_heading = "Run")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub pictures_every: Option<String>,
     /// Steps between lines in log.txt (and on the terminal where there is no progress bar)
     #[arg(long, alias = "log_every", value_name = "STEPS", help_heading = "Run")]
     pub log_every: Option<u64>,

@@ -11,7 +11,7 @@ use longmae_mae::{DecoderConfig, MaeConfig, decoder_preset};
 use longmae_masking::{MaskCount, MaskDesign};
 use longmae_ops::{Compute, Kernels, Precision};
 use longmae_patching::PatchGrid;
-use longmae_train::{AdamWConfig, SaveEvery};
+use longmae_train::{AdamWConfig, Every, SaveEvery};
 use longmae_vit::{Preset, TowerConfig, VitConfig};
 
 use crate::batching::Batching;
@@ -51,11 +51,17 @@ pub struct Settings {
     pub max_steps: Option<u64>,
     pub adamw: AdamWConfig,
     pub clip_grad: Option<f64>,
+    /// Decay of the weights' average, if one is kept.
+    pub ema: Option<f64>,
+    pub rollback: Option<f64>,
     pub repeat: usize,
     pub aug_repeats: usize,
     pub max_corrupt: MaxCorrupt,
     pub save_every: SaveEvery,
     pub keep: usize,
+    pub keep_best: bool,
+    /// When pictures are drawn, if that was set.
+    pub pictures_every: Option<Every>,
     pub log_every: u64,
     pub threads: Option<usize>,
     pub workers: usize,
@@ -131,11 +137,15 @@ impl Settings {
             max_steps: flags.max_steps,
             adamw: optimiser.adamw,
             clip_grad: flags.clip_grad,
+            ema: flags.ema.map(|decay| within("ema", decay, 0.0, 0.999_999_9)).transpose()?,
+            rollback: flags.rollback.map(|factor| above_one("rollback", factor)).transpose()?,
             repeat: count("repeat", *flags.repeat.get_or_insert(1), 1_000_000)?,
             aug_repeats: count("aug_repeats", *flags.aug_repeats.get_or_insert(1), 1_000_000)?,
             max_corrupt: run.max_corrupt,
             save_every: run.save_every,
             keep: count("keep", *flags.keep.get_or_insert(2), usize::MAX)?,
+            keep_best: *flags.keep_best.get_or_insert(true),
+            pictures_every: run.pictures_every,
             log_every: count("log_every", *flags.log_every.get_or_insert(10), u64::MAX)?,
             threads: run.threads,
             workers: run.workers,
@@ -324,6 +334,7 @@ fn optimisation(flags: &mut Flags, batching: &Batching) -> anyhow::Result<Optimi
 struct Run {
     max_corrupt: MaxCorrupt,
     save_every: SaveEvery,
+    pictures_every: Option<Every>,
     threads: Option<usize>,
     workers: usize,
 }
@@ -332,10 +343,12 @@ fn run(flags: &mut Flags) -> anyhow::Result<Run> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let save_every = flags.save_every.get_or_insert_with(|| "10m".to_owned());
     let max_corrupt = flags.max_corrupt.as_deref().map(MaxCorrupt::from_str).transpose();
+    let pictures = flags.pictures_every.as_deref().map(Every::from_str).transpose();
     Ok(Run {
         max_corrupt: max_corrupt.map_err(usage)?.unwrap_or_default(),
         save_every: SaveEvery::from_str(save_every)
             .map_err(|e| usage(format!("save_every {e}")))?,
+        pictures_every: pictures.map_err(|e| usage(format!("pictures_every {e}")))?,
         threads: flags.threads.map(|threads| count("threads", threads, 1024)).transpose()?,
         workers: count("workers", flags.workers.unwrap_or(cores.min(8)), 1024)?,
     })
@@ -354,6 +367,13 @@ fn positive(name: &str, value: f64) -> anyhow::Result<f64> {
         return Ok(value);
     }
     Err(usage(format!("{name} {value}: expected a number above 0")))
+}
+
+fn above_one(name: &str, value: f64) -> anyhow::Result<f64> {
+    if value > 1.0 && value.is_finite() {
+        return Ok(value);
+    }
+    Err(usage(format!("{name} {value}: expected a number above 1")))
 }
 
 fn within(name: &str, value: f64, least: f64, most: f64) -> anyhow::Result<f64> {

@@ -69,6 +69,7 @@ impl Terminal {
 }
 
 /// Shows the steps of a run.
+#[derive(Clone)]
 pub struct StepBar {
     terminal: Terminal,
     total: u64,

@@ -44,7 +44,10 @@ fn the_demo_leaves_a_whole_run_folder() {
         names(&run.join("checkpoints/step-00000003")),
         ["model.safetensors", "optimizer.safetensors", "state.json"]
     );
-    assert_eq!(names(&run.join("reconstructions")), ["step-00000003.png"]);
+    assert_eq!(
+        names(&run.join("reconstructions")),
+        ["step-00000001.png", "step-00000002.png", "step-00000003.png"]
+    );
     assert_eq!(losses(&run).len(), 3);
     for part in ["encoder.safetensors", "loss.svg", "next:", "step 3/3"] {
         assert!(said.contains(part), "{said}");
@@ -175,6 +178,51 @@ fn validation_uses_fixed_masks() {
     // With weights that all but stand still, the same masks give the same loss.
     let loss = |i: usize| evals[i]["loss"].as_f64().unwrap();
     assert!((loss(0) - loss(1)).abs() < 1e-6, "{evals:?}");
+}
+
+#[test]
+fn the_best_checkpoint_and_the_average_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = [
+        "--data",
+        "demo",
+        "--val-share",
+        "0.25",
+        "--epochs",
+        "4",
+        "--save-every",
+        "1000",
+        "--keep",
+        "1",
+        "--ema",
+        "0.9",
+        "--rollback",
+        "100",
+        "--pictures-every",
+        "2e",
+        "--out",
+        "run",
+    ];
+    let said = succeeds(&small(folder.path(), &args));
+    let run = folder.path().join("run");
+    let evals = records(&run, "eval");
+    let best = evals
+        .iter()
+        .min_by(|a, b| a["loss"].as_f64().unwrap().total_cmp(&b["loss"].as_f64().unwrap()))
+        .unwrap();
+    let best = format!("step-{:08}", best["step"].as_u64().unwrap());
+    assert!(said.contains("best validation loss") && said.contains(&best), "{said}");
+    let kept = names(&run.join("checkpoints"));
+    assert!(kept.contains(&best) && kept.contains(&"step-00000008".to_owned()), "{kept:?}");
+    // The average lags behind the weights: another loss, another encoder.
+    let averaged = records(&run, "eval_ema");
+    assert_eq!(averaged.len(), 4);
+    assert_ne!(averaged[3]["loss"], evals[3]["loss"]);
+    let [encoder, ema] = ["encoder.safetensors", "encoder-ema.safetensors"]
+        .map(|name| fs::read(run.join(name)).unwrap());
+    assert!(encoder.len() == ema.len() && encoder != ema);
+    assert!(Checkpoint::open(run.join("encoder-ema.safetensors")).is_ok());
+    assert_eq!(names(&run.join("reconstructions")), ["step-00000004.png", "step-00000008.png"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod activation;
 mod adamw;
 mod attention;
+mod average;
 mod backward;
 mod block;
 mod buffer;
@@ -28,6 +29,7 @@ mod rows;
 
 pub use adamw::{AdamWStep, AdamWTensor, adamw, add_in_place, gradient_norm};
 pub use attention::attention;
+pub use average::{lerp_in_place, swap_in_place};
 pub use backward::{backward, inference};
 pub use block::{Affine, BlockWeights, QkvBias, transformer_block, transformer_blocks};
 pub use compute::{Compute, Kernels, Precision};

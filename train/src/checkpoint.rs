@@ -3,36 +3,19 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::error::BoxError;
 use crate::tensors::{load_tensors, save_tensors};
-use crate::{Error, Result};
+use crate::{Error, ModelWriter, Result, RunState};
 
 const FORMAT: u32 = 1;
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
+const EMA: &str = "ema.safetensors";
 const STATE: &str = "state.json";
 const TEMPORARY: &str = ".tmp-step-";
-
-/// What a checkpoint holds beside tensors.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RunState {
-    /// Optimiser steps done; skipped ones count.
-    pub step: u64,
-    /// Updates that the optimiser did.
-    pub updates: u64,
-    /// Mean loss of the last step.
-    pub loss: Option<f64>,
-    /// Seconds of training so far.
-    pub seconds: f64,
-    /// The resolved recipe, as the caller writes it.
-    pub recipe: String,
-    /// State of loaders and the like, by name.
-    pub states: BTreeMap<String, serde_json::Value>,
-}
 
 /// `state.json`: the state, and what vouches for the files beside it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,6 +26,18 @@ struct StateFile {
     state: RunState,
     /// SHA-256 of the other files, by name.
     sha256: BTreeMap<String, String>,
+}
+
+/// What a checkpoint is written from: handles on the live tensors, which must not change until it is written.
+pub struct Snapshot {
+    /// What is not tensors.
+    pub state: RunState,
+    /// Writes the model's file.
+    pub model: ModelWriter,
+    /// The optimiser's tensors by name.
+    pub optimizer: Vec<(String, Tensor)>,
+    /// The averaged weights by name, if the run keeps them.
+    pub ema: Option<Vec<(String, Tensor)>>,
 }
 
 /// The checkpoints of a run: `step-00001200/{model,optimizer}.safetensors + state.json`.
@@ -96,15 +91,11 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When a file cannot be written; earlier checkpoints are untouched.
-    pub fn save(
-        &self,
-        state: &RunState,
-        optimizer: &[(String, Var)],
-        model: impl FnOnce(&Path) -> std::result::Result<(), BoxError>,
-    ) -> Result<PathBuf> {
-        let target = self.path(state.step);
-        let temporary = self.folder.join(format!("{TEMPORARY}{:08}", state.step));
-        let written = write_files(&temporary, state, optimizer, model)
+    pub fn save(&self, snapshot: Snapshot) -> Result<PathBuf> {
+        let step = snapshot.state.step;
+        let target = self.path(step);
+        let temporary = self.folder.join(format!("{TEMPORARY}{step:08}"));
+        let written = write_files(&temporary, snapshot)
             .and_then(|()| replace(&temporary, &target))
             .and_then(|()| sync(&self.folder));
         if written.is_err() {
@@ -129,19 +120,20 @@ impl Checkpoints {
         if steps.is_empty() { Ok(None) } else { Err(Error::NoCheckpoint(self.folder.clone())) }
     }
 
-    /// Deletes all but the newest `keep` checkpoints up to step `newest`, and what a save that was cut off left
-    /// behind. A later one can only be damaged: the run went on from one before it.
+    /// Deletes all but the newest `keep` checkpoints up to step `newest` and those of the steps `wanted`, and what a save
+    /// that was cut off left behind. A later one can only be damaged: the run went on from one before it.
     ///
     /// # Errors
     /// When a folder cannot be deleted.
-    pub fn prune(&self, keep: usize, newest: u64) -> Result<()> {
+    pub fn prune(&self, keep: usize, newest: u64, wanted: &[Option<u64>]) -> Result<()> {
         for name in self.names()?.iter().filter(|name| name.starts_with(TEMPORARY)) {
             let path = self.folder.join(name);
             fs::remove_dir_all(&path).map_err(Error::io("deleting", &path))?;
         }
         let (later, own): (Vec<u64>, Vec<u64>) =
             self.steps()?.into_iter().partition(|step| *step > newest);
-        for step in later.iter().chain(own.iter().rev().skip(keep.max(1))) {
+        let old = own.iter().rev().skip(keep.max(1)).filter(|step| !wanted.contains(&Some(**step)));
+        for step in later.iter().chain(old) {
             let path = self.path(*step);
             fs::remove_dir_all(&path).map_err(Error::io("deleting", &path))?;
         }
@@ -154,6 +146,7 @@ impl Checkpoints {
 pub struct Checkpoint {
     path: PathBuf,
     state: RunState,
+    has_ema: bool,
 }
 
 impl Checkpoint {
@@ -170,12 +163,23 @@ impl Checkpoint {
             return Err(bad(format!("format {}, this program reads {FORMAT}", file.format)));
         }
         for name in [MODEL, OPTIMIZER] {
+            if !file.sha256.contains_key(name) {
+                return Err(bad(format!("{STATE} has no checksum of {name}")));
+            }
+        }
+        for (name, expected) in &file.sha256 {
+            if ![MODEL, OPTIMIZER, EMA].contains(&name.as_str()) {
+                return Err(bad(format!(
+                    "{STATE} names `{name}`, which is no file of a checkpoint"
+                )));
+            }
             let found = sha256(&path.join(name)).map_err(|e| bad(e.to_string()))?;
-            if file.sha256.get(name) != Some(&found) {
+            if found != *expected {
                 return Err(bad(format!("{name} is not what was saved (its checksum differs)")));
             }
         }
-        Ok(Self { path: path.to_owned(), state: file.state })
+        let has_ema = file.sha256.contains_key(EMA);
+        Ok(Self { path: path.to_owned(), state: file.state, has_ema })
     }
 
     /// The state beside the tensors.
@@ -200,30 +204,35 @@ impl Checkpoint {
     pub fn optimizer(&self) -> Result<BTreeMap<String, Tensor>> {
         load_tensors(&self.path.join(OPTIMIZER))
     }
+
+    /// The averaged weights by name, if the run kept them.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn ema(&self) -> Result<Option<BTreeMap<String, Tensor>>> {
+        self.has_ema.then(|| load_tensors(&self.path.join(EMA))).transpose()
+    }
 }
 
-fn write_files(
-    folder: &Path,
-    state: &RunState,
-    optimizer: &[(String, Var)],
-    model: impl FnOnce(&Path) -> std::result::Result<(), BoxError>,
-) -> Result<()> {
+fn write_files(folder: &Path, snapshot: Snapshot) -> Result<()> {
+    let Snapshot { state, model, optimizer, ema } = snapshot;
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(Error::io("deleting", folder))?;
     }
     fs::create_dir_all(folder).map_err(Error::io("creating", folder))?;
     model(&folder.join(MODEL)).map_err(|source| Error::Task { step: state.step, source })?;
-    save_tensors(&folder.join(OPTIMIZER), optimizer)?;
-    let sha256 = [MODEL, OPTIMIZER]
+    save_tensors(&folder.join(OPTIMIZER), &optimizer)?;
+    let mut names = vec![MODEL, OPTIMIZER];
+    if let Some(ema) = ema {
+        save_tensors(&folder.join(EMA), &ema)?;
+        names.push(EMA);
+    }
+    let sha256 = names
         .into_iter()
         .map(|name| Ok((name.to_owned(), sha256(&folder.join(name))?)))
         .collect::<Result<_>>()?;
-    let file = StateFile {
-        format: FORMAT,
-        code_version: env!("CARGO_PKG_VERSION").to_owned(),
-        state: state.clone(),
-        sha256,
-    };
+    let code_version = env!("CARGO_PKG_VERSION").to_owned();
+    let file = StateFile { format: FORMAT, code_version, state, sha256 };
     let path = folder.join(STATE);
     let text = serde_json::to_vec_pretty(&file)
         .map_err(|e| Error::io("writing", &path)(std::io::Error::other(e)))?;

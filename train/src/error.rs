@@ -54,6 +54,33 @@ pub enum Error {
     /// A count that must not be zero.
     #[error("{0} must not be zero")]
     ZeroCount(&'static str),
+    /// A setting that makes no sense.
+    #[error("{name} {found}: expected a number {expected}")]
+    Setting {
+        /// Its name.
+        name: &'static str,
+        /// What was given.
+        found: f64,
+        /// What would do.
+        expected: &'static str,
+    },
+    /// The loss spiked again and again.
+    #[error(
+        "the loss spiked {rollbacks} times, last at step {step}: going back does not help. A lower learning rate or \
+         gradient clipping may"
+    )]
+    Spikes {
+        /// Rollbacks so far.
+        rollbacks: u32,
+        /// The step of the last spike.
+        step: u64,
+    },
+    /// The thread that saves could not be started.
+    #[error("cannot start the thread that saves: {0}")]
+    Thread(std::io::Error),
+    /// The thread that saves broke down.
+    #[error("the thread that saves checkpoints broke down")]
+    Saving,
     /// The loss does not depend on any parameter.
     #[error(
         "step {step}: no parameter has a gradient; an operation between them and the loss drops it"
@@ -81,7 +108,7 @@ pub enum Error {
     /// The loader failed.
     #[error(transparent)]
     Data(BoxError),
-    /// An observer failed.
+    /// An observer or a hook failed.
     #[error(transparent)]
     Observer(BoxError),
     /// A tensor operation failed.

@@ -1,10 +1,11 @@
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::{Error, Result};
+use crate::{Error, Progress, Result};
 
 /// What a line about a step says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,18 +40,48 @@ pub struct StepRecord {
     pub images_per_second: f64,
     /// Resident memory in megabytes, where the system tells.
     pub rss_mb: Option<f64>,
+    /// Seconds that the update waited for a checkpoint to be written, if it had to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub save_seconds: Option<f64>,
+    /// The samples of a skipped step whose loss was not finite, or all if only the gradient was not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<String>,
 }
 
-/// One evaluation.
-#[derive(Debug, Clone, Serialize)]
+/// What a hook evaluated: numbers by name.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EvalRecord {
-    /// What was evaluated: `eval` or `probe`.
+    /// What was evaluated: `eval`, `eval_ema`, `probe`.
     pub kind: &'static str,
     /// Optimiser steps done.
     pub step: u64,
     /// Epochs done, with their fraction.
     pub epoch: f64,
-    /// Mean loss.
+    /// The numbers, beside the other fields in the file; null there when not finite.
+    #[serde(flatten)]
+    pub values: BTreeMap<&'static str, f64>,
+}
+
+impl EvalRecord {
+    /// One number, evaluated at `progress`.
+    pub fn new(kind: &'static str, progress: &Progress, name: &'static str, value: f64) -> Self {
+        let Progress { step, epoch, .. } = *progress;
+        Self { kind, step, epoch, values: BTreeMap::from([(name, value)]) }
+    }
+}
+
+/// The run went back to an earlier checkpoint's weights.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct RollbackRecord {
+    /// `rollback`.
+    pub kind: &'static str,
+    /// Optimiser steps done, which go on.
+    pub step: u64,
+    /// Epochs done, with their fraction.
+    pub epoch: f64,
+    /// The step whose weights the run went back to.
+    pub to: u64,
+    /// The loss that spiked.
     pub loss: f64,
 }
 
@@ -62,12 +93,13 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Opens the log of a run that has done `step` steps and `epoch` epochs: lines about later steps are cut off, and with any
-    /// step done a `resume` line is added.
+    /// Opens the log of a run: lines about later steps than `progress` are cut off, and with any step done a `resume` line
+    /// is added, with the `changes` of its settings in words.
     ///
     /// # Errors
     /// When the file cannot be read or written.
-    pub fn open(path: &Path, step: u64, epoch: f64) -> Result<Self> {
+    pub fn open(path: &Path, progress: &Progress, changes: &[String]) -> Result<Self> {
+        let Progress { step, epoch, .. } = *progress;
         let kept = lines_until(path, step)?;
         // Written anew beside the old file, so that a crash here loses no line.
         let fresh = path.with_extension("jsonl.tmp");
@@ -79,7 +111,11 @@ impl MetricsLog {
             OpenOptions::new().append(true).open(path).map_err(Error::io("opening", path))?;
         let mut log = Self { path: path.to_owned(), file };
         if step > 0 {
-            log.write(&serde_json::json!({"kind": "resume", "step": step, "epoch": epoch}))?;
+            let mut line = serde_json::json!({"kind": "resume", "step": step, "epoch": epoch});
+            if !changes.is_empty() {
+                line["changes"] = changes.into();
+            }
+            log.write(&line)?;
         }
         Ok(log)
     }
@@ -93,6 +129,11 @@ impl MetricsLog {
             .map_err(|e| Error::io("writing", &self.path)(std::io::Error::other(e)))?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(Error::io("writing", &self.path))
+    }
+
+    /// A second handle on the file, to flush it to the disk from another thread.
+    pub(crate) fn handle(&self) -> Result<File> {
+        self.file.try_clone().map_err(Error::io("opening", &self.path))
     }
 }
 

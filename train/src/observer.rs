@@ -4,29 +4,29 @@ use crate::error::BoxError;
 use crate::metrics::{EvalRecord, StepRecord};
 use crate::trainer::Progress;
 
-/// What the engine calls while it trains, without knowing what it is: a progress bar, validation, pictures.
-pub trait Observer<T> {
+/// Whom the engine tells what it does: a progress bar, a log.
+pub trait Observer {
     /// After each optimiser step.
     ///
     /// # Errors
     /// Any error ends the run.
-    fn step(&mut self, _task: &T, _record: &StepRecord) -> Result<(), BoxError> {
+    fn step(&mut self, _record: &StepRecord) -> Result<(), BoxError> {
         Ok(())
     }
 
-    /// After the last step of each epoch, and of the run. What was evaluated goes into the metrics.
+    /// After a hook evaluated something.
     ///
     /// # Errors
     /// Any error ends the run.
-    fn epoch(&mut self, _task: &T, _progress: &Progress) -> Result<Vec<EvalRecord>, BoxError> {
-        Ok(Vec::new())
+    fn evaluated(&mut self, _record: &EvalRecord) -> Result<(), BoxError> {
+        Ok(())
     }
 
-    /// After a checkpoint was written.
+    /// After a checkpoint was written; `progress` is what it holds.
     ///
     /// # Errors
     /// Any error ends the run.
-    fn saved(&mut self, _task: &T, _progress: &Progress, _folder: &Path) -> Result<(), BoxError> {
+    fn saved(&mut self, _progress: &Progress, _folder: &Path) -> Result<(), BoxError> {
         Ok(())
     }
 }
@@ -35,4 +35,4 @@ pub trait Observer<T> {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
-impl<T> Observer<T> for Silent {}
+impl Observer for Silent {}

@@ -1,23 +1,29 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::Every;
+
 /// How often a checkpoint is written: `500` (steps), `2e` (epochs) or `10m` (minutes).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SaveEvery {
-    /// Every so many optimiser steps.
-    Steps(u64),
-    /// Every so many epochs.
-    Epochs(u64),
+    /// By the number of steps.
+    Count(Every),
     /// Whenever so much time has passed.
     Time(Duration),
+}
+
+impl Default for SaveEvery {
+    /// Every ten minutes.
+    fn default() -> Self {
+        Self::Time(Duration::from_secs(600))
+    }
 }
 
 impl SaveEvery {
     /// Whether a checkpoint is due after `step` steps, `since` the last one.
     pub fn due(self, step: u64, steps_per_epoch: u64, since: Duration) -> bool {
         match self {
-            Self::Steps(every) => step.is_multiple_of(every),
-            Self::Epochs(every) => step.is_multiple_of(every.saturating_mul(steps_per_epoch)),
+            Self::Count(every) => every.due(step, steps_per_epoch),
             Self::Time(every) => since >= every,
         }
     }
@@ -29,14 +35,12 @@ impl FromStr for SaveEvery {
     fn from_str(text: &str) -> Result<Self, String> {
         let problem =
             || format!("`{text}`: expected steps (500), epochs (2e) or minutes (10m), above 0");
-        let number =
-            |digits: &str| digits.parse::<u64>().ok().filter(|n| *n > 0).ok_or_else(problem);
-        if let Some(epochs) = text.strip_suffix('e') {
-            number(epochs).map(Self::Epochs)
-        } else if let Some(minutes) = text.strip_suffix('m') {
-            number(minutes).map(|m| Self::Time(Duration::from_secs(m.saturating_mul(60))))
-        } else {
-            number(text).map(Self::Steps)
+        match text.strip_suffix('m').map(str::parse::<u64>) {
+            Some(Ok(minutes)) if minutes > 0 => {
+                Ok(Self::Time(Duration::from_secs(minutes.saturating_mul(60))))
+            }
+            Some(_) => Err(problem()),
+            None => text.parse().map(Self::Count).map_err(|_| problem()),
         }
     }
 }

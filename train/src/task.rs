@@ -4,7 +4,10 @@ use candle_core::{Tensor, Var};
 use longmae_ops::Param;
 
 use crate::error::BoxError;
-use crate::tensors::{load_tensors, save_tensors, set_all};
+use crate::tensors::{load_tensors, save_tensors, set_all, shared_tensors};
+
+/// Writes a model's file; see [`Task::model_writer`].
+pub type ModelWriter = Box<dyn FnOnce(&Path) -> Result<(), BoxError> + Send>;
 
 /// A parameter as the optimiser sees it.
 #[derive(Debug, Clone)]
@@ -66,16 +69,18 @@ pub trait Task {
     /// Names of a batch's samples, for messages.
     fn sample_ids(&self, batch: &Self::Batch) -> Vec<String>;
 
-    /// Writes the model into a checkpoint, after `step` steps at this loss. By default the parameters under
-    /// their names, as safetensors.
+    /// What writes the model's file of a checkpoint, after `step` steps at this loss. It runs on another thread while
+    /// training goes on, up to the next update: it should hold the parameters' own tensors, not copies of them. By
+    /// default the parameters under their names, as safetensors.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    fn save_model(&self, path: &Path, _step: u64, _loss: Option<f64>) -> Result<(), BoxError> {
-        Ok(save_tensors(path, &parameter_vars(&self.parameters()))?)
+    /// When the file cannot be described.
+    fn model_writer(&self, _step: u64, _loss: Option<f64>) -> Result<ModelWriter, BoxError> {
+        let tensors = shared_tensors(&parameter_vars(&self.parameters()));
+        Ok(Box::new(move |path| Ok(save_tensors(path, &tensors)?)))
     }
 
-    /// Reads back what [`Task::save_model`] wrote, all or nothing.
+    /// Reads back what a [`Task::model_writer`] wrote, all or nothing.
     ///
     /// # Errors
     /// When the file cannot be read or does not fit the model.

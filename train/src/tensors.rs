@@ -8,10 +8,15 @@ use candle_core::{Device, Tensor, Var};
 
 use crate::{Error, Result};
 
-/// Writes variables under their names and waits until they are on the disk.
-pub(crate) fn save_tensors(path: &Path, vars: &[(String, Var)]) -> Result<()> {
+/// Variables as tensors that share their numbers.
+pub(crate) fn shared_tensors(vars: &[(String, Var)]) -> Vec<(String, Tensor)> {
+    vars.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect()
+}
+
+/// Writes tensors under their names and waits until they are on the disk. One tensor at a time is copied.
+pub(crate) fn save_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
     let tensors: HashMap<&str, Tensor> =
-        vars.iter().map(|(name, var)| (name.as_str(), var.as_detached_tensor())).collect();
+        tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
     // safetensors replaces the file by one that only its owner may read: give it the usual rights back.
     let rights = File::create(path).and_then(|file| file.metadata()).map(|data| data.permissions());
     let rights = rights.map_err(Error::io("creating", path))?;

@@ -1,54 +1,15 @@
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::checkpoint::{Checkpoint, Checkpoints, RunState};
-use crate::metrics::{MetricsLog, StepKind, StepRecord};
+use crate::saving::Saving;
 use crate::{
-    AdamW, AdamWConfig, Batches, Error, Gradients, Observer, Result, SaveEvery, Schedule,
-    StepContext, Task, resident_mb,
+    AdamW, Batches, Best, BestBy, Checkpoints, Ema, Error, EvalRecord, Hook, Result, SpikeDetector,
+    Task, TrainConfig, Watch,
 };
 
 /// Skipped steps in a row that end a run.
 const MOST_SKIPPED: usize = 10;
-
-/// How a run is optimised and saved.
-#[derive(Debug, Clone)]
-pub struct TrainConfig {
-    /// Optimiser steps of the whole run.
-    pub total_steps: u64,
-    /// Optimiser steps of an epoch.
-    pub steps_per_epoch: u64,
-    /// Micro-batches of a step.
-    pub accum_iter: usize,
-    /// The learning rate over the run.
-    pub schedule: Schedule,
-    /// AdamW's constants.
-    pub adamw: AdamWConfig,
-    /// Largest norm of the gradient, if it is clipped.
-    pub clip_grad: Option<f64>,
-    /// How often a checkpoint is written; one is always written at the end.
-    pub save_every: SaveEvery,
-    /// Checkpoints kept, the newest.
-    pub keep: usize,
-    /// The resolved recipe, kept in checkpoints.
-    pub recipe: String,
-}
-
-impl TrainConfig {
-    fn check(&self) -> Result<()> {
-        let counts = [
-            ("total_steps", self.total_steps),
-            ("steps_per_epoch", self.steps_per_epoch),
-            ("accum_iter", self.accum_iter as u64),
-        ];
-        match counts.iter().find(|(_, count)| *count == 0) {
-            Some((name, _)) => Err(Error::ZeroCount(name)),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,6 +22,8 @@ pub struct Progress {
     pub loss: Option<f64>,
     /// Seconds of training so far, over all sessions.
     pub seconds: f64,
+    /// Whether the task holds the averaged weights just now.
+    pub averaged: bool,
 }
 
 /// How a call of [`Trainer::run`] ended.
@@ -74,40 +37,54 @@ pub enum Outcome {
 
 /// Optimises a task and keeps its checkpoints.
 pub struct Trainer<T> {
-    task: T,
-    config: TrainConfig,
-    optimizer: AdamW,
-    checkpoints: Checkpoints,
-    step: u64,
-    loss: Option<f64>,
-    seconds: f64,
-    skipped: u64,
-    skipped_in_row: usize,
-    /// Samples of the last skipped step, in words.
-    bad_samples: String,
-    last_save: (u64, Instant),
+    pub(crate) task: T,
+    pub(crate) config: TrainConfig,
+    pub(crate) optimizer: AdamW,
+    pub(crate) ema: Option<Ema>,
+    pub(crate) spikes: Option<SpikeDetector>,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) counters: Counters,
+    /// The checkpoint that is being written.
+    pub(crate) saving: Option<Saving>,
+    /// Step and time of the last one that was begun.
+    pub(crate) last_save: (u64, Instant),
+    /// Samples of the last skipped step.
+    pub(crate) bad_samples: Vec<String>,
+}
+
+/// What a run counts; all of it is in its checkpoints.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counters {
+    pub step: u64,
+    pub loss: Option<f64>,
+    pub seconds: f64,
+    pub skipped: u64,
+    pub skipped_in_row: usize,
+    pub rollbacks: u32,
+    pub rollback_to: Option<u64>,
+    pub best: Option<Best>,
 }
 
 impl<T: Task> Trainer<T> {
     /// A run at its start, with checkpoints in `checkpoints`.
     ///
     /// # Errors
-    /// When the task lists a parameter twice, or a count of the configuration is zero.
+    /// When the task lists a parameter twice, or a number of the configuration makes no sense.
     pub fn new(task: T, config: TrainConfig, checkpoints: impl AsRef<Path>) -> Result<Self> {
         config.check()?;
         let optimizer = AdamW::new(task.parameters(), config.adamw)?;
+        let ema = config.ema.map(|decay| Ema::new(optimizer.parameters(), decay)).transpose()?;
         Ok(Self {
             task,
-            config,
             optimizer,
+            ema,
+            spikes: config.rollback.map(SpikeDetector::new),
+            config,
             checkpoints: Checkpoints::new(checkpoints.as_ref()),
-            step: 0,
-            loss: None,
-            seconds: 0.0,
-            skipped: 0,
-            skipped_in_row: 0,
-            bad_samples: String::new(),
+            counters: Counters::default(),
+            saving: None,
             last_save: (0, Instant::now()),
+            bad_samples: Vec::new(),
         })
     }
 
@@ -116,217 +93,145 @@ impl<T: Task> Trainer<T> {
         &self.task
     }
 
-    /// Steps that were skipped since this object was made, because loss or gradient was not finite.
+    /// The averaged weights, if the run keeps them.
+    pub fn ema(&self) -> Option<&Ema> {
+        self.ema.as_ref()
+    }
+
+    /// Steps of the run that were skipped, because loss or gradient was not finite.
     pub fn skipped(&self) -> u64 {
-        self.skipped
+        self.counters.skipped
+    }
+
+    /// The best checkpoint so far, where the configuration says what is best.
+    pub fn best(&self) -> Option<Best> {
+        self.counters.best
     }
 
     /// Where the run stands.
     pub fn progress(&self) -> Progress {
-        let epoch = self.step as f64 / self.config.steps_per_epoch as f64;
-        Progress { step: self.step, epoch, loss: self.loss, seconds: self.seconds }
-    }
-
-    /// Goes back to a checkpoint: weights, moments, counters and the state of `batches`.
-    ///
-    /// # Errors
-    /// When the checkpoint is of another model or its files cannot be read.
-    pub fn restore<B>(&mut self, checkpoint: &Checkpoint, batches: &mut B) -> Result<()>
-    where
-        B: Batches<Batch = T::Batch> + ?Sized,
-    {
-        let state = checkpoint.state();
-        self.task
-            .load_model(&checkpoint.model_path())
-            .map_err(|source| Error::Task { step: state.step, source })?;
-        self.optimizer.restore(&checkpoint.optimizer()?, state.updates)?;
-        let own = state.states.get(batches.name());
-        batches.restore(own.unwrap_or(&serde_json::Value::Null)).map_err(Error::Data)?;
-        self.step = state.step;
-        self.loss = state.loss;
-        self.seconds = state.seconds;
-        self.last_save = (state.step, Instant::now());
-        Ok(())
+        let Counters { step, loss, seconds, .. } = self.counters;
+        let epoch = step as f64 / self.config.steps_per_epoch as f64;
+        Progress { step, epoch, loss, seconds, averaged: false }
     }
 
     /// Trains until all steps are done or `stop` is raised; a raised flag ends the run after its step.
     ///
     /// # Errors
-    /// When data, task, observer or disk fail, or the numbers stay non-finite.
-    pub fn run<B, O>(
+    /// When data, task, observer, hooks or disk fail, or the numbers stay non-finite or spike again and again.
+    pub fn run<B>(
         &mut self,
         batches: &mut B,
-        observer: &mut O,
-        metrics: &mut MetricsLog,
+        watch: &mut Watch<'_, T>,
         stop: &AtomicBool,
     ) -> Result<Outcome>
     where
         B: Batches<Batch = T::Batch> + ?Sized,
-        O: Observer<T> + ?Sized,
     {
-        while self.step < self.config.total_steps && !stop.load(Ordering::SeqCst) {
-            let record = self.one_step(batches)?;
-            metrics.write(&record)?;
+        let outcome = self.steps(batches, watch, stop);
+        // Also after an error: what was being saved is whole.
+        let saved = self.finish_save(watch);
+        let outcome = outcome?;
+        saved?;
+        Ok(outcome)
+    }
+
+    fn steps<B>(
+        &mut self,
+        batches: &mut B,
+        watch: &mut Watch<'_, T>,
+        stop: &AtomicBool,
+    ) -> Result<Outcome>
+    where
+        B: Batches<Batch = T::Batch> + ?Sized,
+    {
+        let total = self.config.total_steps;
+        while self.counters.step < total && !stop.load(Ordering::SeqCst) {
+            let record = self.one_step(batches, watch)?;
+            watch.metrics.write(&record)?;
+            watch.observer.step(&record).map_err(Error::Observer)?;
             self.check_skips()?;
-            observer.step(&self.task, &record).map_err(Error::Observer)?;
-            let last = self.step == self.config.total_steps;
-            if last || self.step.is_multiple_of(self.config.steps_per_epoch) {
-                let evaluated =
-                    observer.epoch(&self.task, &self.progress()).map_err(Error::Observer)?;
-                evaluated.iter().try_for_each(|record| metrics.write(record))?;
-            }
-            if !last && self.save_due() {
-                self.save(batches, observer)?;
+            let went_back = self.roll_back_after_a_spike(&record, watch)?;
+            let improved = self.call_hooks(watch)?;
+            let last = self.counters.step == total;
+            if went_back || improved || (!last && self.save_due()) {
+                self.note_rollback_target();
+                self.begin_save(batches, watch)?;
             }
         }
-        if self.last_save.0 != self.step {
-            self.save(batches, observer)?;
+        if self.last_save.0 != self.counters.step {
+            self.begin_save(batches, watch)?;
         }
-        let finished = self.step >= self.config.total_steps;
+        let finished = self.counters.step >= total;
         Ok(if finished { Outcome::Finished } else { Outcome::Stopped })
     }
 
     fn save_due(&self) -> bool {
         let since = self.last_save.1.elapsed();
-        self.config.save_every.due(self.step, self.config.steps_per_epoch, since)
+        self.config.save_every.due(self.counters.step, self.config.steps_per_epoch, since)
     }
 
-    /// Writes a checkpoint and deletes those beyond the number to keep.
-    fn save<B, O>(&mut self, batches: &B, observer: &mut O) -> Result<()>
-    where
-        B: Batches<Batch = T::Batch> + ?Sized,
-        O: Observer<T> + ?Sized,
-    {
-        let state = RunState {
-            step: self.step,
-            updates: self.optimizer.step_count(),
-            loss: self.loss,
-            seconds: self.seconds,
-            recipe: self.config.recipe.clone(),
-            states: BTreeMap::from([(batches.name().to_owned(), batches.save())]),
-        };
-        let (task, loss) = (&self.task, self.loss);
-        let folder = self.checkpoints.save(&state, &self.optimizer.state(), |path| {
-            task.save_model(path, state.step, loss)
-        })?;
-        self.checkpoints.prune(self.config.keep, self.step)?;
-        self.last_save = (self.step, Instant::now());
-        observer.saved(&self.task, &self.progress(), &folder).map_err(Error::Observer)
+    /// Calls the hooks that are due, all of them at the end; whether a new best was found.
+    fn call_hooks(&mut self, watch: &mut Watch<'_, T>) -> Result<bool> {
+        let (step, per_epoch) = (self.counters.step, self.config.steps_per_epoch);
+        let last = step == self.config.total_steps;
+        let mut hooks = std::mem::take(&mut watch.hooks);
+        let due = hooks.iter_mut().filter(|hook| last || hook.every().due(step, per_epoch));
+        let records =
+            due.map(|hook| self.call_hook(hook.as_mut(), watch)).collect::<Result<Vec<_>>>();
+        watch.hooks = hooks;
+        let mut improved = false;
+        for record in records?.into_iter().flatten() {
+            watch.metrics.write(&record)?;
+            watch.observer.evaluated(&record).map_err(Error::Observer)?;
+            improved |= self.is_best(&record);
+        }
+        Ok(improved)
     }
 
-    /// One optimiser step: its micro-batches, the update, the record.
-    fn one_step<B>(&mut self, batches: &mut B) -> Result<StepRecord>
-    where
-        B: Batches<Batch = T::Batch> + ?Sized,
-    {
-        let epoch = self.step as f64 / self.config.steps_per_epoch as f64;
-        let lr = self.config.schedule.at(epoch);
-        let mut sum = StepSum::new(self.optimizer.parameters().len());
-        for _ in 0..self.config.accum_iter {
-            let asked = Instant::now();
-            let batch = batches.next_batch().map_err(Error::Data)?;
-            sum.waiting += asked.elapsed();
-            let batch = batch
-                .ok_or(Error::DataEnded { step: self.step, total: self.config.total_steps })?;
-            let began = Instant::now();
-            self.micro_step(&batch, epoch, &mut sum)?;
-            sum.computing += began.elapsed();
+    fn call_hook(
+        &mut self,
+        hook: &mut dyn Hook<T>,
+        watch: &mut Watch<'_, T>,
+    ) -> Result<Vec<EvalRecord>> {
+        let progress = self.progress();
+        let mut records = hook.call(&self.task, &progress).map_err(Error::Observer)?;
+        if hook.wants_average() && self.ema.is_some() {
+            // Weights must not change while they are written.
+            self.finish_save(watch)?;
         }
-        let began = Instant::now();
-        if sum.gradients.is_empty() {
-            return Err(Error::NoGradient { step: self.step });
+        if let Some(ema) = self.ema.as_ref().filter(|_| hook.wants_average()) {
+            let averaged = Progress { averaged: true, ..progress };
+            let more = ema.in_place_of_weights(|| hook.call(&self.task, &averaged))?;
+            records.extend(more.map_err(Error::Observer)?);
         }
-        let grad_norm = sum.gradients.norm()?;
-        let finite = sum.loss.is_finite() && grad_norm.is_finite();
-        if finite {
-            let factor =
-                self.config.clip_grad.map_or(1.0, |max| Gradients::clip_factor(grad_norm, max));
-            self.optimizer.step(&sum.gradients, factor, lr)?;
-        }
-        sum.computing += began.elapsed();
-        self.step += 1;
-        self.seconds += (sum.computing + sum.waiting).as_secs_f64();
-        if finite {
-            self.loss = Some(sum.loss);
-            self.skipped_in_row = 0;
-        } else {
-            self.count_skipped(&sum);
-        }
-        Ok(self.record(&sum, grad_norm, lr, finite))
+        Ok(records)
     }
 
-    fn micro_step(&self, batch: &T::Batch, epoch: f64, sum: &mut StepSum) -> Result<()> {
-        let failed = |source| Error::Task { step: self.step, source };
-        let context = StepContext { step: self.step, epoch };
-        let output = self.task.loss(batch, &context).map_err(failed)?;
-        let share = 1.0 / self.config.accum_iter as f64;
-        let loss = f64::from(output.loss.to_scalar::<f32>()?);
-        sum.loss += loss * share;
-        sum.samples += output.samples;
-        if !loss.is_finite() {
-            sum.bad_samples.extend(self.task.sample_ids(batch));
+    /// Whether a record says that these weights are the best so far; they are then.
+    fn is_best(&mut self, record: &EvalRecord) -> bool {
+        let wanted = |by: &BestBy| by.kind == record.kind;
+        let by = self.config.best.filter(wanted);
+        let value =
+            by.and_then(|by| record.values.get(by.value).copied()).filter(|v| v.is_finite());
+        let Some(value) = value else { return false };
+        if self.counters.best.is_some_and(|best| best.value <= value) {
+            return false;
         }
-        let store = longmae_ops::backward(&(output.loss * share)?)?;
-        sum.gradients.accumulate(self.optimizer.parameters(), store)
-    }
-
-    /// Counts a step whose numbers went bad.
-    fn count_skipped(&mut self, sum: &StepSum) {
-        self.skipped += 1;
-        self.skipped_in_row += 1;
-        self.bad_samples = if sum.bad_samples.is_empty() {
-            "the gradient overflowed, no single one".to_owned()
-        } else {
-            sum.bad_samples.join(", ")
-        };
-        tracing::warn!("step {}: not finite, skipped (samples: {})", self.step, self.bad_samples);
+        self.counters.best = Some(Best { step: record.step, value });
+        true
     }
 
     /// Too many skipped steps in a row are an error.
     fn check_skips(&self) -> Result<()> {
-        if self.skipped_in_row < MOST_SKIPPED {
+        let steps = self.counters.skipped_in_row;
+        if steps < MOST_SKIPPED {
             return Ok(());
         }
-        let (steps, step, samples) = (self.skipped_in_row, self.step, self.bad_samples.clone());
-        Err(Error::NotFinite { steps, step, samples })
-    }
-
-    fn record(&self, sum: &StepSum, grad_norm: f64, lr: f64, finite: bool) -> StepRecord {
-        let (step_seconds, data_seconds) = (sum.computing.as_secs_f64(), sum.waiting.as_secs_f64());
-        StepRecord {
-            kind: if finite { StepKind::Train } else { StepKind::Skip },
-            step: self.step,
-            epoch: self.progress().epoch,
-            loss: sum.loss,
-            lr,
-            grad_norm,
-            step_seconds,
-            data_seconds,
-            images_per_second: sum.samples as f64 / (step_seconds + data_seconds),
-            rss_mb: resident_mb(),
-        }
-    }
-}
-
-/// What the micro-batches of a step add up to.
-struct StepSum {
-    gradients: Gradients,
-    loss: f64,
-    samples: usize,
-    bad_samples: Vec<String>,
-    waiting: Duration,
-    computing: Duration,
-}
-
-impl StepSum {
-    fn new(parameters: usize) -> Self {
-        Self {
-            gradients: Gradients::empty(parameters),
-            loss: 0.0,
-            samples: 0,
-            bad_samples: Vec::new(),
-            waiting: Duration::ZERO,
-            computing: Duration::ZERO,
-        }
+        Err(Error::NotFinite {
+            steps,
+            step: self.counters.step,
+            samples: self.bad_samples.join(", "),
+        })
     }
 }

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor, Var};
 use longmae_train::{
-    AdamWConfig, Batches, BoxError, Checkpoints, Error, EvalRecord, MetricsLog, NamedParam,
-    Observer, Outcome, Progress, SaveEvery, Schedule, Silent, Stateful, StepContext, StepOutput,
-    StepRecord, Task, TrainConfig, Trainer,
+    Batches, BestBy, BoxError, Checkpoints, Error, EvalRecord, Every, Hook, MetricsLog,
+    ModelWriter, NamedParam, Observer, Outcome, Progress, SaveEvery, Schedule, Stateful,
+    StepContext, StepOutput, StepRecord, Task, TrainConfig, Trainer, Watch,
 };
 use serde_json::Value;
 
@@ -87,29 +87,31 @@ impl Task for Line {
 }
 
 fn config() -> TrainConfig {
+    let schedule = Schedule { lr: 0.05, min_lr: 0.0, warmup_epochs: 0.5, epochs: 4.0 };
     TrainConfig {
-        total_steps: 40,
-        steps_per_epoch: 10,
         accum_iter: 2,
-        schedule: Schedule { lr: 0.05, min_lr: 0.0, warmup_epochs: 0.5, epochs: 4.0 },
-        adamw: AdamWConfig::default(),
         clip_grad: Some(1.0),
-        save_every: SaveEvery::Steps(7),
+        save_every: SaveEvery::Count(Every::Steps(7)),
         keep: 3,
         recipe: "key = 1".to_owned(),
+        ..TrainConfig::new(40, 10, schedule)
     }
 }
 
 /// Stops after a step, as Ctrl-C does.
 struct StopAt<'a>(u64, &'a AtomicBool);
 
-impl<T> Observer<T> for StopAt<'_> {
-    fn step(&mut self, _: &T, record: &StepRecord) -> Result<(), BoxError> {
+impl Observer for StopAt<'_> {
+    fn step(&mut self, record: &StepRecord) -> Result<(), BoxError> {
         if record.step == self.0 {
             self.1.store(true, Ordering::SeqCst);
         }
         Ok(())
     }
+}
+
+fn log<T: Task>(path: &Path, trainer: &Trainer<T>) -> MetricsLog {
+    MetricsLog::open(path, &trainer.progress(), &[]).unwrap()
 }
 
 fn start() -> Numbers {
@@ -128,11 +130,10 @@ fn go(
     if let Some(checkpoint) = Checkpoints::new(&checkpoints).latest().unwrap() {
         trainer.restore(&checkpoint, &mut batches).unwrap();
     }
-    let mut metrics =
-        MetricsLog::open(&folder.join("metrics.jsonl"), trainer.progress().step, 0.0).unwrap();
+    let mut metrics = log(&folder.join("metrics.jsonl"), &trainer);
     let stop = AtomicBool::new(false);
-    let mut observer = StopAt(stop_at.unwrap_or(u64::MAX), &stop);
-    let outcome = trainer.run(&mut batches, &mut observer, &mut metrics, &stop).unwrap();
+    let mut watch = Watch::new(&mut metrics).observer(StopAt(stop_at.unwrap_or(u64::MAX), &stop));
+    let outcome = trainer.run(&mut batches, &mut watch, &stop).unwrap();
     (trainer.task().values(), outcome)
 }
 
@@ -185,7 +186,11 @@ fn a_damaged_checkpoint_is_passed_over() {
 #[test]
 fn pruning_keeps_what_the_run_went_on_from() {
     let folder = tempfile::tempdir().unwrap();
-    let every = |steps, keep| TrainConfig { save_every: SaveEvery::Steps(steps), keep, ..config() };
+    let every = |steps, keep| TrainConfig {
+        save_every: SaveEvery::Count(Every::Steps(steps)),
+        keep,
+        ..config()
+    };
     go(folder.path(), every(7, 3), start(), None);
     let checkpoints = Checkpoints::new(folder.path().join("checkpoints"));
     fs::write(checkpoints.path(40).join("model.safetensors"), b"damaged").unwrap();
@@ -207,9 +212,9 @@ fn a_loss_without_gradients_is_an_error() {
     });
     let folder = tempfile::tempdir().unwrap();
     let mut trainer = Trainer::new(task, config(), folder.path().join("c")).unwrap();
-    let mut metrics = MetricsLog::open(&folder.path().join("m.jsonl"), 0, 0.0).unwrap();
+    let mut metrics = log(&folder.path().join("m.jsonl"), &trainer);
     let never = AtomicBool::new(false);
-    let error = trainer.run(&mut start(), &mut Silent, &mut metrics, &never).unwrap_err();
+    let error = trainer.run(&mut start(), &mut Watch::new(&mut metrics), &never).unwrap_err();
     assert!(matches!(error, Error::NoGradient { step: 0 }), "{error}");
 }
 
@@ -282,9 +287,9 @@ fn accumulation_is_one_larger_batch() {
     let config = TrainConfig { accum_iter: 1, ..config() };
     let mut trainer =
         Trainer::new(Pairs(Line::new()), config, folder.path().join("pairs")).unwrap();
-    let mut metrics = MetricsLog::open(&folder.path().join("pairs.jsonl"), 0, 0.0).unwrap();
+    let mut metrics = log(&folder.path().join("pairs.jsonl"), &trainer);
     let never = AtomicBool::new(false);
-    trainer.run(&mut InPairs(start()), &mut Silent, &mut metrics, &never).unwrap();
+    trainer.run(&mut InPairs(start()), &mut Watch::new(&mut metrics), &never).unwrap();
     for (a, b) in accumulated.iter().zip(trainer.task().0.values()) {
         assert!((a - b).abs() < 1e-6, "{a} {b}");
     }
@@ -331,9 +336,10 @@ fn numbers_that_stay_bad_end_the_run() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut trainer = Trainer::new(Line::new(), config(), folder.path()).unwrap();
-    let mut metrics = MetricsLog::open(&folder.path().join("metrics.jsonl"), 0, 0.0).unwrap();
+    let mut metrics = log(&folder.path().join("metrics.jsonl"), &trainer);
     let never = AtomicBool::new(false);
-    let error = trainer.run(&mut AllBad(start()), &mut Silent, &mut metrics, &never).unwrap_err();
+    let error =
+        trainer.run(&mut AllBad(start()), &mut Watch::new(&mut metrics), &never).unwrap_err();
     assert!(error.to_string().contains("sample-20"), "{error}");
     assert_eq!(trainer.task().values(), [0.3, 0.2]);
 }
@@ -344,33 +350,223 @@ fn saving_into_a_folder_that_is_a_file_loses_nothing() {
     let blocked = folder.path().join("checkpoints");
     fs::write(&blocked, b"a file").unwrap();
     let mut trainer = Trainer::new(Line::new(), config(), &blocked).unwrap();
-    let mut metrics = MetricsLog::open(&folder.path().join("metrics.jsonl"), 0, 0.0).unwrap();
+    let mut metrics = log(&folder.path().join("metrics.jsonl"), &trainer);
     let never = AtomicBool::new(false);
-    let error = trainer.run(&mut start(), &mut Silent, &mut metrics, &never).unwrap_err();
+    let error = trainer.run(&mut start(), &mut Watch::new(&mut metrics), &never).unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error}");
     assert_eq!(fs::read(&blocked).unwrap(), b"a file");
 }
 
-#[test]
-fn evaluations_go_into_the_metrics() {
-    struct Evaluates;
-    impl Observer<Line> for Evaluates {
-        fn epoch(&mut self, _: &Line, progress: &Progress) -> Result<Vec<EvalRecord>, BoxError> {
-            let Progress { step, epoch, .. } = *progress;
-            Ok(vec![EvalRecord { kind: "eval", step, epoch, loss: f64::INFINITY }])
-        }
+/// Gives the numbers it was told to, one a call, and notes when it was called.
+struct Evaluates<'a> {
+    losses: Vec<f64>,
+    calls: &'a std::cell::RefCell<Vec<(u64, bool, [f32; 2])>>,
+}
+
+impl Hook<Line> for Evaluates<'_> {
+    fn every(&self) -> Every {
+        Every::Epochs(1)
     }
+
+    fn call(&mut self, task: &Line, progress: &Progress) -> Result<Vec<EvalRecord>, BoxError> {
+        self.calls.borrow_mut().push((progress.step, progress.averaged, task.values()));
+        if progress.averaged {
+            return Ok(vec![EvalRecord::new("eval_ema", progress, "loss", 0.0)]);
+        }
+        Ok(vec![EvalRecord::new("eval", progress, "loss", self.losses.remove(0))])
+    }
+
+    fn wants_average(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn evaluations_are_written_and_the_best_checkpoint_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = TrainConfig {
+        save_every: SaveEvery::Count(Every::Steps(15)),
+        keep: 1,
+        best: Some(BestBy { kind: "eval", value: "loss" }),
+        ..config()
+    };
+    let mut trainer = Trainer::new(Line::new(), config.clone(), folder.path().join("c")).unwrap();
+    let path = folder.path().join("metrics.jsonl");
+    let mut metrics = log(&path, &trainer);
+    let calls = std::cell::RefCell::default();
+    let hook = Evaluates { losses: vec![f64::INFINITY, 0.5, 0.7, 0.6], calls: &calls };
+    let mut watch = Watch::new(&mut metrics).hook(hook);
+    trainer.run(&mut start(), &mut watch, &AtomicBool::new(false)).unwrap();
+    let evals = records(&path, "eval");
+    assert_eq!(evals.len(), 4);
+    assert!(evals[0]["loss"].is_null() && evals[3]["step"] == 40 && evals[1]["loss"] == 0.5);
+    assert_eq!(trainer.best().unwrap().step, 20);
+    let checkpoints = Checkpoints::new(folder.path().join("c"));
+    assert_eq!(checkpoints.steps().unwrap(), [20, 40]);
+    // A resumed run knows the best of the sessions before.
+    let mut resumed = Trainer::new(Line::new(), config, folder.path().join("c")).unwrap();
+    resumed.restore(&checkpoints.latest().unwrap().unwrap(), &mut start()).unwrap();
+    assert_eq!(resumed.best(), trainer.best());
+}
+
+#[test]
+fn averaged_weights_are_kept_saved_and_shown_to_hooks() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.jsonl");
-    let mut trainer = Trainer::new(Line::new(), config(), folder.path().join("c")).unwrap();
-    let mut metrics = MetricsLog::open(&path, 0, 0.0).unwrap();
-    trainer.run(&mut start(), &mut Evaluates, &mut metrics, &AtomicBool::new(false)).unwrap();
-    let text = fs::read_to_string(path).unwrap();
-    let evals: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .filter(|record| record["kind"] == "eval")
+    let config = TrainConfig { ema: Some(0.9), ..config() };
+    let average = |stop_at: Option<u64>, name: &str| {
+        let checkpoints = folder.path().join(name);
+        let mut batches = start();
+        let mut trainer = Trainer::new(Line::new(), config.clone(), &checkpoints).unwrap();
+        if let Some(checkpoint) = Checkpoints::new(&checkpoints).latest().unwrap() {
+            trainer.restore(&checkpoint, &mut batches).unwrap();
+        }
+        let mut metrics = log(&path, &trainer);
+        let stop = AtomicBool::new(false);
+        let calls = std::cell::RefCell::default();
+        let hook = Evaluates { losses: vec![1.0; 4], calls: &calls };
+        let mut watch = Watch::new(&mut metrics)
+            .observer(StopAt(stop_at.unwrap_or(u64::MAX), &stop))
+            .hook(hook);
+        trainer.run(&mut batches, &mut watch, &stop).unwrap();
+        drop(watch);
+        let ema = trainer.ema().unwrap().state();
+        let numbers: Vec<f32> =
+            ema.iter().map(|(_, tensor)| tensor.to_vec1::<f32>().unwrap()[0]).collect();
+        (numbers, trainer.task().values(), calls.into_inner())
+    };
+    let (ema, weights, calls) = average(None, "whole");
+    // The weights themselves are those of a run without an average.
+    let plain = tempfile::tempdir().unwrap();
+    assert_eq!(
+        go(plain.path(), TrainConfig { ema: None, ..config.clone() }, start(), None).0,
+        weights
+    );
+    // At the end the hook saw the weights, then their average, and the weights came back.
+    let [(40, false, last), (40, true, averaged)] = calls[calls.len() - 2..] else {
+        panic!("{calls:?}")
+    };
+    assert_eq!((last.as_slice(), averaged.as_slice()), (weights.as_slice(), ema.as_slice()));
+    assert_ne!(ema, weights);
+    assert_eq!(average(Some(18), "cut").2.len(), 2);
+    assert_eq!(average(None, "cut").0, ema, "resumed");
+}
+
+/// A line whose model file takes its time.
+struct Slow(Line);
+
+impl Task for Slow {
+    type Batch = (u64, f32);
+
+    fn loss(&self, batch: &(u64, f32), context: &StepContext) -> Result<StepOutput, BoxError> {
+        self.0.loss(batch, context)
+    }
+
+    fn parameters(&self) -> Vec<NamedParam> {
+        self.0.parameters()
+    }
+
+    fn sample_ids(&self, _: &(u64, f32)) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn model_writer(&self, step: u64, loss: Option<f64>) -> Result<ModelWriter, BoxError> {
+        let write = self.0.model_writer(step, loss)?;
+        Ok(Box::new(move |path| {
+            std::thread::sleep(std::time::Duration::from_millis(60));
+            write(path)
+        }))
+    }
+}
+
+#[test]
+fn a_checkpoint_that_is_written_slowly_holds_the_weights_of_its_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let (slow, quick) = (folder.path().join("slow"), folder.path().join("quick"));
+    let every = TrainConfig { save_every: SaveEvery::Count(Every::Steps(8)), keep: 9, ..config() };
+    let mut trainer = Trainer::new(Slow(Line::new()), every.clone(), &slow).unwrap();
+    let path = folder.path().join("metrics.jsonl");
+    let mut metrics = log(&path, &trainer);
+    let never = AtomicBool::new(false);
+    trainer.run(&mut start(), &mut Watch::new(&mut metrics), &never).unwrap();
+    fs::create_dir(&quick).unwrap();
+    go(&quick, every, start(), None);
+    let (slow, quick) = (Checkpoints::new(&slow), Checkpoints::new(quick.join("checkpoints")));
+    assert_eq!(slow.steps().unwrap(), quick.steps().unwrap());
+    for step in slow.steps().unwrap() {
+        for file in ["model.safetensors", "optimizer.safetensors"] {
+            let [slow, quick] =
+                [&slow, &quick].map(|all| fs::read(all.path(step).join(file)).unwrap());
+            assert!(slow == quick, "step {step}: {file}");
+        }
+    }
+    // The step after each of them waited with its update, and says so.
+    let waits: Vec<u64> = records(&path, "train")
+        .iter()
+        .filter(|record| record["save_seconds"].as_f64().is_some_and(|seconds| seconds > 0.02))
+        .map(|record| record["step"].as_u64().unwrap())
         .collect();
-    assert_eq!(evals.len(), 4);
-    assert!(evals[0]["loss"].is_null() && evals[3]["step"] == 40);
+    assert_eq!(waits, [9, 17, 25, 33]);
+}
+
+#[test]
+fn a_spike_of_the_loss_goes_back_and_on_with_new_data() {
+    /// Data that is wrong for a while.
+    struct Wrong(Numbers);
+    impl Stateful for Wrong {
+        fn name(&self) -> &'static str {
+            "wrong"
+        }
+        fn save(&self) -> Value {
+            self.0.save()
+        }
+        fn restore(&mut self, state: &Value) -> Result<(), BoxError> {
+            self.0.restore(state)
+        }
+    }
+    impl Batches for Wrong {
+        type Batch = (u64, f32);
+        fn next_batch(&mut self) -> Result<Option<(u64, f32)>, BoxError> {
+            let (number, x) = self.0.next_batch()?.ok_or("ended")?;
+            Ok(Some((number, if (60..66).contains(&number) { 50.0 } else { x })))
+        }
+    }
+    let run = |folder: &Path, stop_at: Option<u64>| {
+        let config = TrainConfig { rollback: Some(20.0), clip_grad: None, ..config() };
+        let checkpoints = folder.join("checkpoints");
+        let mut batches = Wrong(start());
+        let mut trainer = Trainer::new(Line::new(), config, &checkpoints).unwrap();
+        if let Some(checkpoint) = Checkpoints::new(&checkpoints).latest().unwrap() {
+            trainer.restore(&checkpoint, &mut batches).unwrap();
+        }
+        let mut metrics = log(&folder.join("metrics.jsonl"), &trainer);
+        let stop = AtomicBool::new(false);
+        let mut watch =
+            Watch::new(&mut metrics).observer(StopAt(stop_at.unwrap_or(u64::MAX), &stop));
+        trainer.run(&mut batches, &mut watch, &stop).unwrap();
+        drop(watch);
+        trainer.task().values()
+    };
+    let (whole, cut) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let weights = run(whole.path(), None);
+    // Batches 60 to 65 are steps 30 to 33: the third high loss is that of step 32, the last checkpoint that of 28.
+    let rollbacks = records(&whole.path().join("metrics.jsonl"), "rollback");
+    assert_eq!(rollbacks.len(), 1, "{rollbacks:?}");
+    assert_eq!((&rollbacks[0]["step"], &rollbacks[0]["to"]), (&32.into(), &28.into()));
+    assert!(weights.iter().all(|w| w.is_finite()));
+    // Stopped before, between the first high loss and the third, and right after, it ends the same.
+    for stop_at in [29, 30, 31, 32, 33] {
+        let _ = fs::remove_dir_all(cut.path().join("checkpoints"));
+        run(cut.path(), Some(stop_at));
+        assert_eq!(run(cut.path(), None), weights, "stopped at {stop_at}");
+        let rollbacks = records(&cut.path().join("metrics.jsonl"), "rollback");
+        assert_eq!(rollbacks.len(), 1);
+        assert_eq!(rollbacks[0]["to"], 28);
+    }
+}
+
+fn records(path: &Path, kind: &str) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    let all = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    all.filter(|record| record["kind"] == kind).collect()
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use longmae_ops::{Compute, Kernels, Precision};
 use longmae_report::{ActivationModel, Cost, Memory, ModelShape, Tower};
-use longmae_train::SaveEvery;
+use longmae_train::{Every, SaveEvery};
 use longmae_vit::TowerConfig;
 
 use super::data::Sources;
@@ -186,8 +186,8 @@ fn checkpoints(every: SaveEvery, per_epoch: u64, total: u64) -> String {
                 plural(time.as_secs() / 60, "minute")
             );
         }
-        SaveEvery::Steps(steps) => steps,
-        SaveEvery::Epochs(epochs) => epochs.saturating_mul(per_epoch),
+        SaveEvery::Count(Every::Steps(steps)) => steps,
+        SaveEvery::Count(Every::Epochs(epochs)) => epochs.saturating_mul(per_epoch),
     };
     let count = total.div_ceil(steps);
     let first: Vec<String> =

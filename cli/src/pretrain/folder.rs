@@ -15,7 +15,16 @@ use crate::recipe;
 use crate::settings::Settings;
 
 /// Settings that may change when a run goes on: they change how it runs, not what it computes.
-const FREE: [&str; 6] = ["workers", "threads", "save_every", "keep", "log_every", "max_corrupt"];
+const FREE: [&str; 8] = [
+    "workers",
+    "threads",
+    "save_every",
+    "keep",
+    "keep_best",
+    "pictures_every",
+    "log_every",
+    "max_corrupt",
+];
 
 const RECIPE: &str = "recipe.toml";
 const METRICS: &str = "metrics.jsonl";
@@ -270,9 +279,11 @@ impl RunFolder {
     /// What is where, for the end of a run.
     pub fn contents(&self) -> String {
         let path = self.path.display();
+        let averaged = self.path.join("encoder-ema.safetensors").exists();
+        let average = if averaged { "; encoder-ema.safetensors its average" } else { "" };
         format!(
             "everything is in {path}:\n  \
-             encoder.safetensors  the pre-trained encoder\n  \
+             encoder.safetensors  the pre-trained encoder{average}\n  \
              checkpoints/         whole model and optimiser\n  \
              loss.svg             the loss curve\n  \
              reconstructions/     what the model sees and predicts\n  \

@@ -1,6 +1,7 @@
 //! Pre-training: from arguments to a run folder.
 
 mod batch;
+mod curve;
 mod data;
 mod dry_run;
 mod folder;

@@ -1,13 +1,20 @@
 //! Reconstructions of a few fixed images.
 
+use std::fs;
 use std::sync::Arc;
 
 use longmae_data::{MaxCorrupt, Source, Subset};
 use longmae_mae::Mae;
 use longmae_ops::inference;
-use longmae_report::{ImageSpec, Reconstruction, RgbImage, Statistics, reconstruction_grid};
+use longmae_report::{
+    ImageSpec, Reconstruction, RgbImage, Statistics, encode_png, reconstruction_grid, write_atomic,
+};
+use longmae_train::{BoxError, EvalRecord, Every, Hook, Progress, TrainConfig};
 
 use super::batch::{Batch, validation_loader};
+use super::folder::RunFolder;
+use super::observer::Events;
+use super::task::PretrainTask;
 use crate::settings::Settings;
 
 /// Images in a picture.
@@ -58,10 +65,68 @@ impl Pictures {
     }
 
     /// Draws what the model makes of them.
-    pub fn draw(&self, mae: &Mae, title: &str) -> anyhow::Result<RgbImage> {
+    fn draw(&self, mae: &Mae, title: &str) -> anyhow::Result<RgbImage> {
         let rows = self.images.iter().map(|image| reconstruct(mae, image));
         let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
         Ok(reconstruction_grid(title, &self.spec, self.statistics, &rows)?)
+    }
+}
+
+/// Draws pictures into a run's folder, and into TensorBoard's events.
+pub struct Drawing {
+    pictures: Pictures,
+    folder: RunFolder,
+    events: Events,
+    every: Every,
+    total_steps: u64,
+}
+
+/// Pictures of a run when nothing is said.
+const PICTURES: u64 = 20;
+
+impl Drawing {
+    pub fn new(
+        pictures: Pictures,
+        folder: &RunFolder,
+        events: Events,
+        config: &TrainConfig,
+        settings: &Settings,
+    ) -> Self {
+        let total_steps = config.total_steps;
+        let every = settings.pictures_every.unwrap_or(Every::Steps(total_steps.div_ceil(PICTURES)));
+        Self { pictures, folder: folder.clone(), events, every, total_steps }
+    }
+
+    fn draw(&self, mae: &Mae, progress: &Progress) -> anyhow::Result<()> {
+        let Progress { step, loss, .. } = *progress;
+        let loss = loss.map_or_else(String::new, |loss| format!(", training loss {loss:.4}"));
+        let picture =
+            self.pictures.draw(mae, &format!("step {step} of {}{loss}", self.total_steps))?;
+        let png = encode_png(&picture)?;
+        let path = self.folder.picture_path(step);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        write_atomic(&path, &png)?;
+        let (width, height) = picture.dimensions();
+        let mut events = self.events.borrow_mut();
+        events.image_png("reconstructions", step, width, height, 3, png)?;
+        Ok(events.flush()?)
+    }
+}
+
+impl Hook<PretrainTask> for Drawing {
+    fn every(&self) -> Every {
+        self.every
+    }
+
+    fn call(
+        &mut self,
+        task: &PretrainTask,
+        progress: &Progress,
+    ) -> Result<Vec<EvalRecord>, BoxError> {
+        self.draw(&task.mae, progress)?;
+        Ok(Vec::new())
     }
 }
 

@@ -1,6 +1,8 @@
 //! One run, from its first batch to its encoder.
 
+use std::cell::RefCell;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -8,14 +10,18 @@ use anyhow::Context;
 use candle_core::Device;
 use longmae_mae::Mae;
 use longmae_ops::Params;
-use longmae_train::{MetricsLog, Outcome, Schedule, TrainConfig, Trainer};
+use longmae_train::{
+    Checkpoints, EventWriter, MetricsLog, Outcome, Schedule, TrainConfig, Trainer, Watch,
+};
 
 use super::batch::TrainBatches;
 use super::data::Sources;
 use super::folder::{RunFolder, Start};
-use super::observer::{PretrainObserver, Watched};
-use super::pictures::Pictures;
+use super::observer::{Events, PretrainObserver};
+use super::pictures::{Drawing, Pictures};
 use super::task::PretrainTask;
+use super::validation::{self, Validation};
+use super::words::Watched;
 use super::{info, words};
 use crate::recipe;
 use crate::settings::Settings;
@@ -73,11 +79,19 @@ impl<'a> Session<'a> {
         for warning in words::warnings(settings, &config, batches.corrupt()) {
             tracing::warn!("{warning}");
         }
-        let mut observer = PretrainObserver::new(&terminal, &watched, pictures)?;
-        let mut metrics = MetricsLog::open(&folder.metrics_path(), done, trainer.progress().epoch)?;
+        let mut metrics = MetricsLog::open(&folder.metrics_path(), &trainer.progress(), &[])?;
         let stop = stop_flag(&terminal)?;
-        let outcome = trainer.run(&mut batches, &mut observer, &mut metrics, &stop);
-        observer.close();
+        let bar = terminal.bar(done, config.total_steps);
+        let events: Events = Rc::new(RefCell::new(EventWriter::create(folder.path())?));
+        let norm_pix = settings.mae.norm_pix_loss;
+        let observer = PretrainObserver::new(bar.clone(), events.clone(), &folder, norm_pix)?;
+        let drawing = Drawing::new(pictures, &folder, events, &config, settings);
+        let mut watch = Watch::new(&mut metrics).observer(observer);
+        if let Some(held_out) = &sources.validation {
+            watch = watch.hook(Validation::new(held_out.clone(), settings));
+        }
+        let outcome = trainer.run(&mut batches, &mut watch.hook(drawing), &stop);
+        bar.close();
         let resume = format!("{program} --resume {}", folder.path().display());
         let outcome = outcome.with_context(|| {
             format!("the run ended early (its last checkpoint can be resumed: {resume})")
@@ -121,8 +135,11 @@ pub fn train_config(settings: &Settings, steps_per_epoch: u64) -> anyhow::Result
         },
         adamw: settings.adamw,
         clip_grad: settings.clip_grad,
+        ema: settings.ema,
+        rollback: settings.rollback,
         save_every: settings.save_every,
         keep: settings.keep,
+        best: settings.keep_best.then_some(validation::BEST),
         recipe: recipe::to_table(&settings.flags)?.to_string(),
     })
 }
@@ -157,8 +174,17 @@ fn finish(
     let progress = trainer.progress();
     let encoder = folder.path().join("encoder.safetensors");
     trainer.task().save_encoder(&encoder, progress.step, progress.loss)?;
+    if let Some(ema) = trainer.ema() {
+        let averaged = folder.path().join("encoder-ema.safetensors");
+        let save = || trainer.task().save_encoder(&averaged, progress.step, progress.loss);
+        ema.in_place_of_weights(save)??;
+    }
     let loss = progress.loss.map_or_else(|| "unknown".to_owned(), |loss| format!("{loss:.4}"));
     terminal.say(&format!("done: {}, last loss {loss}", plural(progress.step, "step")));
+    if let Some(best) = trainer.best() {
+        let path = Checkpoints::new(folder.checkpoints()).path(best.step);
+        terminal.say(&format!("best validation loss {:.4}: {}", best.value, path.display()));
+    }
     terminal.say(&folder.contents());
     terminal.say(&words::next_steps(&encoder));
     Ok(())

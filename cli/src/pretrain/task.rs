@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::Var;
 use longmae_mae::Mae;
 use longmae_ops::Params;
-use longmae_train::{BoxError, NamedParam, StepContext, StepOutput, Task};
+use longmae_train::{BoxError, ModelWriter, NamedParam, StepContext, StepOutput, Task};
 use longmae_weights::{Checkpoint, Kind, is_encoder, save};
 
 use super::batch::Batch;
@@ -27,10 +27,11 @@ impl PretrainTask {
 
     /// Writes the encoder alone, for other tasks and other programs.
     pub fn save_encoder(&self, path: &Path, step: u64, loss: Option<f64>) -> anyhow::Result<()> {
-        self.save(path, Kind::Encoder, step, loss)
+        self.writer(Kind::Encoder, step, loss)?(path).map_err(anyhow::Error::from_boxed)
     }
 
-    fn save(&self, path: &Path, kind: Kind, step: u64, loss: Option<f64>) -> anyhow::Result<()> {
+    /// What writes the model, or its encoder, from the live weights.
+    fn writer(&self, kind: Kind, step: u64, loss: Option<f64>) -> anyhow::Result<ModelWriter> {
         let epochs = step as f64 / self.steps_per_epoch as f64;
         let metadata = info::metadata(&self.settings, kind, step, epochs, loss)?;
         let tensors: Vec<_> = self
@@ -39,7 +40,7 @@ impl PretrainTask {
             .filter(|(name, _)| kind == Kind::Full || is_encoder(name))
             .map(|(name, var)| (name, var.as_detached_tensor()))
             .collect();
-        Ok(save(path, &metadata, &tensors)?)
+        Ok(Box::new(move |path| Ok(save(path, &metadata, &tensors)?)))
     }
 
     fn vars(&self) -> Vec<(String, Var)> {
@@ -64,8 +65,8 @@ impl Task for PretrainTask {
         batch.ids.clone()
     }
 
-    fn save_model(&self, path: &Path, step: u64, loss: Option<f64>) -> Result<(), BoxError> {
-        Ok(self.save(path, Kind::Full, step, loss)?)
+    fn model_writer(&self, step: u64, loss: Option<f64>) -> Result<ModelWriter, BoxError> {
+        Ok(self.writer(Kind::Full, step, loss)?)
     }
 
     fn load_model(&self, path: &Path) -> Result<(), BoxError> {

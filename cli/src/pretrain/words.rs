@@ -6,10 +6,21 @@ use longmae_data::CorruptSample;
 use longmae_ops::Isa;
 use longmae_train::TrainConfig;
 
+use super::data::Sources;
 use super::dry_run;
-use super::observer::Watched;
+use super::folder::RunFolder;
 use crate::settings::Settings;
 use crate::terminal::plural;
+
+/// The run to watch.
+pub struct Watched<'a> {
+    pub settings: &'a Settings,
+    pub sources: &'a Sources,
+    pub folder: &'a RunFolder,
+    pub config: &'a TrainConfig,
+    /// Steps done before.
+    pub done: u64,
+}
 
 /// What begins, or goes on, and where.
 pub fn greeting(watched: &Watched<'_>) -> String {

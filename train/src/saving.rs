@@ -1,0 +1,191 @@
+//! How a run is saved, while it goes on, and how it goes back to what was saved.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::metrics::RollbackRecord;
+use crate::tensors::shared_tensors;
+use crate::trainer::Counters;
+use crate::{
+    Batches, Checkpoint, Checkpoints, Error, Progress, Result, RunState, Snapshot, SpikeDetector,
+    StepKind, StepRecord, Task, Trainer, Watch,
+};
+
+/// Rollbacks that end a run.
+const MOST_ROLLBACKS: u32 = 10;
+
+/// A checkpoint that is being written by another thread.
+pub(crate) struct Saving {
+    thread: JoinHandle<Result<PathBuf>>,
+    progress: Progress,
+}
+
+impl Saving {
+    /// Begins; `log` is brought to the disk before.
+    fn begin(
+        checkpoints: Checkpoints,
+        snapshot: Snapshot,
+        log: File,
+        progress: Progress,
+    ) -> Result<Self> {
+        let write = move || {
+            // Where a file cannot be flushed, it is no reason to do without a checkpoint.
+            let _ = log.sync_data();
+            checkpoints.save(snapshot)
+        };
+        let thread = std::thread::Builder::new().name("save".to_owned()).spawn(write);
+        Ok(Self { thread: thread.map_err(Error::Thread)?, progress })
+    }
+
+    fn finish(self) -> Result<(Progress, PathBuf)> {
+        let folder = self.thread.join().map_err(|_| Error::Saving)??;
+        Ok((self.progress, folder))
+    }
+}
+
+impl<T: Task> Trainer<T> {
+    /// Begins to write a checkpoint from the live weights; the next update waits for it.
+    pub(crate) fn begin_save<B>(&mut self, batches: &B, watch: &mut Watch<'_, T>) -> Result<()>
+    where
+        B: Batches<Batch = T::Batch> + ?Sized,
+    {
+        self.finish_save(watch)?;
+        let Counters { step, loss, .. } = self.counters;
+        let snapshot = Snapshot {
+            state: self.state(BTreeMap::from([(batches.name().to_owned(), batches.save())])),
+            model: self
+                .task
+                .model_writer(step, loss)
+                .map_err(|source| Error::Task { step, source })?,
+            optimizer: shared_tensors(&self.optimizer.state()),
+            ema: self.ema.as_ref().map(|ema| ema.state()),
+        };
+        let (checkpoints, log) = (self.checkpoints.clone(), watch.metrics.handle()?);
+        self.saving = Some(Saving::begin(checkpoints, snapshot, log, self.progress())?);
+        self.last_save = (step, Instant::now());
+        Ok(())
+    }
+
+    /// The checkpoint that is about to be written is one that a spike goes back to, if the loss is no high one already.
+    /// One that is written for a stop is none: the run would go on otherwise than without it.
+    pub(crate) fn note_rollback_target(&mut self) {
+        if self.spikes.as_ref().is_some_and(|spikes| spikes.high() == 0) {
+            self.counters.rollback_to = Some(self.counters.step);
+        }
+    }
+
+    fn state(&self, states: BTreeMap<String, serde_json::Value>) -> RunState {
+        let Counters { step, loss, seconds, skipped, skipped_in_row, rollbacks, rollback_to, best } =
+            self.counters;
+        let spikes = self.spikes.as_ref();
+        RunState {
+            step,
+            updates: self.optimizer.step_count(),
+            loss,
+            seconds,
+            skipped,
+            skipped_in_row,
+            losses: spikes.map(SpikeDetector::state).unwrap_or_default(),
+            high_losses: spikes.map_or(0, SpikeDetector::high),
+            rollbacks,
+            rollback_to,
+            best,
+            recipe: self.config.recipe.clone(),
+            states,
+        }
+    }
+
+    /// Waits for the checkpoint that is being written, if one is, deletes those beyond the number to keep, and says how
+    /// long that took.
+    pub(crate) fn finish_save(&mut self, watch: &mut Watch<'_, T>) -> Result<Option<Duration>> {
+        let Some(saving) = self.saving.take() else { return Ok(None) };
+        let began = Instant::now();
+        let (progress, folder) = saving.finish()?;
+        let best = self.counters.best.map(|best| best.step);
+        let wanted = [best, self.counters.rollback_to];
+        self.checkpoints.prune(self.config.keep, progress.step, &wanted)?;
+        let waited = began.elapsed();
+        watch.observer.saved(&progress, &folder).map_err(Error::Observer)?;
+        Ok(Some(waited))
+    }
+
+    /// Goes back to a checkpoint: weights, moments, counters and the state of `batches`.
+    ///
+    /// # Errors
+    /// When the checkpoint is of another model or its files cannot be read.
+    pub fn restore<B>(&mut self, checkpoint: &Checkpoint, batches: &mut B) -> Result<()>
+    where
+        B: Batches<Batch = T::Batch> + ?Sized,
+    {
+        let state = checkpoint.state();
+        self.restore_weights(checkpoint)?;
+        let own = state.states.get(batches.name());
+        batches.restore(own.unwrap_or(&serde_json::Value::Null)).map_err(Error::Data)?;
+        self.counters = Counters {
+            step: state.step,
+            loss: state.loss,
+            seconds: state.seconds,
+            skipped: state.skipped,
+            skipped_in_row: state.skipped_in_row,
+            rollbacks: state.rollbacks,
+            rollback_to: state.rollback_to,
+            best: state.best,
+        };
+        if let Some(spikes) = &mut self.spikes {
+            spikes.restore(&state.losses, state.high_losses);
+        }
+        self.last_save = (state.step, Instant::now());
+        Ok(())
+    }
+
+    /// Weights, moments and averages.
+    fn restore_weights(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let state = checkpoint.state();
+        self.task
+            .load_model(&checkpoint.model_path())
+            .map_err(|source| Error::Task { step: state.step, source })?;
+        self.optimizer.restore(&checkpoint.optimizer()?, state.updates)?;
+        match &self.ema {
+            Some(ema) => ema.restore(checkpoint.ema()?.as_ref()),
+            None => Ok(()),
+        }
+    }
+
+    /// Goes back to the last checkpoint's weights when the loss has spiked with this step; steps and data go on, so
+    /// that the batches before the spike are not seen again. Whether that happened.
+    pub(crate) fn roll_back_after_a_spike(
+        &mut self,
+        record: &StepRecord,
+        watch: &mut Watch<'_, T>,
+    ) -> Result<bool> {
+        let Some(spikes) = self.spikes.as_mut().filter(|_| record.kind == StepKind::Train) else {
+            return Ok(false);
+        };
+        if !spikes.push(record.loss) {
+            return Ok(false);
+        }
+        let step = self.counters.step;
+        self.finish_save(watch)?;
+        let Some(target) = self.counters.rollback_to else {
+            tracing::warn!(
+                "step {step}: the loss spiked, and there is no checkpoint to go back to yet"
+            );
+            return Ok(false);
+        };
+        let checkpoint = Checkpoint::open(&self.checkpoints.path(target))?;
+        self.counters.rollbacks += 1;
+        if self.counters.rollbacks > MOST_ROLLBACKS {
+            return Err(Error::Spikes { rollbacks: self.counters.rollbacks, step });
+        }
+        self.restore_weights(&checkpoint)?;
+        let (to, loss, epoch) = (checkpoint.state().step, record.loss, record.epoch);
+        tracing::warn!(
+            "step {step}: the loss spiked to {loss:.4}: back to the weights of step {to}"
+        );
+        watch.metrics.write(&RollbackRecord { kind: "rollback", step, epoch, to, loss })?;
+        Ok(true)
+    }
+}
