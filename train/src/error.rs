@@ -84,6 +84,24 @@ pub enum Error {
     /// An observer failed.
     #[error(transparent)]
     Observer(BoxError),
+    /// Communication with the other processes of the run is broken.
+    #[error("rank {rank} of {world} lost the others: {problem}")]
+    Lost {
+        /// The rank that noticed.
+        rank: usize,
+        /// How many ranks there are.
+        world: usize,
+        /// What happened.
+        problem: String,
+    },
+    /// A process of the run failed and told the others.
+    #[error("rank {rank} failed: {reason}")]
+    Rank {
+        /// The rank that failed.
+        rank: usize,
+        /// Its error.
+        reason: String,
+    },
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

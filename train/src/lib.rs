@@ -3,6 +3,7 @@
 
 mod adamw;
 mod checkpoint;
+mod collective;
 mod error;
 mod gradients;
 mod memory;
@@ -18,6 +19,7 @@ mod trainer;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use checkpoint::{Checkpoint, Checkpoints, RunState};
+pub use collective::{Alone, Collective, Pending};
 pub use error::{BoxError, Error, Result};
 pub use gradients::Gradients;
 pub use memory::resident_mb;
