@@ -94,6 +94,12 @@ pub enum Error {
         /// What happened.
         problem: String,
     },
+    /// A gradient was added to more often than in the first step, after it was given to the other ranks.
+    #[error(
+        "the gradient of `{0}` was added to more often than in the first step, while it was being summed over the \
+         ranks; a model must use its weights equally often in every step"
+    )]
+    LateGradient(String),
     /// A process of the run failed and told the others.
     #[error("rank {rank} failed: {reason}")]
     Rank {

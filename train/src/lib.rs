@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod adamw;
+mod bucket;
 mod checkpoint;
 mod collective;
 mod error;
@@ -9,9 +10,11 @@ mod gradients;
 mod memory;
 mod metrics;
 mod observer;
+mod reducer;
 mod save_every;
 mod schedule;
 mod stateful;
+mod status;
 mod task;
 mod tensorboard;
 mod tensors;
@@ -25,9 +28,11 @@ pub use gradients::Gradients;
 pub use memory::resident_mb;
 pub use metrics::{EvalRecord, MetricsLog, StepKind, StepRecord};
 pub use observer::{Observer, Silent};
+pub use reducer::Reducer;
 pub use save_every::SaveEvery;
 pub use schedule::{Schedule, layer_scales};
 pub use stateful::{Batches, Stateful};
+pub use status::Status;
 pub use task::{FnTask, NamedParam, StepContext, StepOutput, Task, task_fn};
 pub use tensorboard::EventWriter;
 pub use trainer::{Outcome, Progress, TrainConfig, Trainer};
