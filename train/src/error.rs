@@ -84,6 +84,9 @@ pub enum Error {
     /// An observer failed.
     #[error(transparent)]
     Observer(BoxError),
+    /// This process could not join the others.
+    #[error("joining the other processes of the run: {0}")]
+    Connect(String),
     /// Communication with the other processes of the run is broken.
     #[error("rank {rank} of {world} lost the others: {problem}")]
     Lost {

@@ -9,6 +9,10 @@ mod error;
 mod gradients;
 mod memory;
 mod metrics;
+#[cfg(feature = "mpi")]
+pub mod mpi;
+#[cfg(feature = "mpi")]
+mod mpi_world;
 mod observer;
 mod reducer;
 mod save_every;
