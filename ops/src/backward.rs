@@ -11,7 +11,16 @@ use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, TensorId, bail};
 
 use crate::buffer::unset;
+use crate::numbers::Numbers;
 use crate::rows::convert;
+
+/// Is told of weights' gradients while a backward pass goes on, so that something can be done with them meanwhile.
+///
+/// What it does holds up the pass; it is called on one thread at a time, not always the same.
+pub trait GradientWatch: Send + Sync {
+    /// Something was added to the gradient of `weight`, which is `sum` so far. There may be more to come.
+    fn added(&self, weight: &Tensor, sum: &[f32]);
+}
 
 /// The gradients of one weight so far.
 struct Sum {
@@ -20,8 +29,11 @@ struct Sum {
 }
 
 /// Where operations with weights of their own put these weights' gradients during one backward pass.
-#[derive(Clone, Default)]
-pub(crate) struct Collector(Arc<Mutex<HashMap<TensorId, Sum>>>);
+#[derive(Clone)]
+pub(crate) struct Collector {
+    sums: Arc<Mutex<HashMap<TensorId, Sum>>>,
+    watch: Option<Arc<dyn GradientWatch>>,
+}
 
 thread_local! {
     static COLLECTOR: RefCell<Option<Collector>> = const { RefCell::new(None) };
@@ -44,13 +56,28 @@ impl Drop for Collection {
 /// # Errors
 /// When `loss` is not a scalar or an operation has no gradient.
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
+    collect(loss, None)
+}
+
+/// [`backward()`] that tells `watch` of gradients as they come.
+///
+/// Of a weight that only candle's own operations use it is told nothing. If they use a weight beside operations that
+/// hold it, their part is added last, when the pass is over.
+///
+/// # Errors
+/// As there.
+pub fn backward_watched(loss: &Tensor, watch: Arc<dyn GradientWatch>) -> Result<GradStore> {
+    collect(loss, Some(watch))
+}
+
+fn collect(loss: &Tensor, watch: Option<Arc<dyn GradientWatch>>) -> Result<GradStore> {
     if COLLECTOR.with_borrow(Option::is_some) {
         bail!("longmae_ops::backward was called inside longmae_ops::backward");
     }
     if loss.elem_count() != 1 {
         bail!("gradients of a tensor of shape {:?}: expected a scalar loss", loss.dims());
     }
-    let collector = Collector::default();
+    let collector = Collector { sums: Arc::default(), watch };
     COLLECTOR.set(Some(collector.clone()));
     let collection = Collection;
     let mut store = loss.backward()?;
@@ -59,7 +86,13 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
     for Sum { weight, values } in sums.into_values() {
         let own = Tensor::from_vec(values, weight.shape(), weight.device())?;
         let gradient = match store.remove(&weight) {
-            Some(other) => (own + other)?,
+            Some(other) => {
+                let sum = (own + other)?;
+                if let Some(watch) = &collector.watch {
+                    watch.added(&weight, &Numbers::of(&sum)?);
+                }
+                sum
+            }
             None => own,
         };
         store.insert(&weight, gradient);
@@ -94,6 +127,9 @@ impl Collector {
         let mut sum = known
             .unwrap_or_else(|| Sum { weight: weight.clone(), values: unset(weight.elem_count()) });
         fill(&mut sum.values, more);
+        if let Some(watch) = &self.watch {
+            watch.added(weight, &sum.values);
+        }
         self.lock().insert(weight.id(), sum);
     }
 
@@ -106,7 +142,7 @@ impl Collector {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<TensorId, Sum>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

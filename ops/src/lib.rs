@@ -30,7 +30,7 @@ mod rows;
 pub use adamw::{AdamWStep, AdamWTensor, adamw, add_in_place, gradient_norm};
 pub use attention::attention;
 pub use average::{lerp_in_place, swap_in_place};
-pub use backward::{backward, inference};
+pub use backward::{GradientWatch, backward, backward_watched, inference};
 pub use block::{Affine, BlockWeights, QkvBias, transformer_block, transformer_blocks};
 pub use compute::{Compute, Kernels, Precision};
 pub use error::{Error, Result};

@@ -111,6 +111,33 @@ pub enum Error {
     /// An observer or a hook failed.
     #[error(transparent)]
     Observer(BoxError),
+    /// This process could not join the others.
+    #[error("joining the other processes of the run: {0}")]
+    Connect(String),
+    /// Communication with the other processes of the run is broken.
+    #[error("rank {rank} of {world} lost the others: {problem}")]
+    Lost {
+        /// The rank that noticed.
+        rank: usize,
+        /// How many ranks there are.
+        world: usize,
+        /// What happened.
+        problem: String,
+    },
+    /// A gradient was added to more often than in the first step, after it was given to the other ranks.
+    #[error(
+        "the gradient of `{0}` was added to more often than in the first step, while it was being summed over the \
+         ranks; a model must use its weights equally often in every step"
+    )]
+    LateGradient(String),
+    /// A process of the run failed and told the others.
+    #[error("rank {rank} failed: {reason}")]
+    Rank {
+        /// The rank that failed.
+        rank: usize,
+        /// Its error.
+        reason: String,
+    },
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -32,6 +32,11 @@ impl Gradients {
         Ok(())
     }
 
+    /// Takes other gradients instead, as many.
+    pub(crate) fn replace(&mut self, gradients: Vec<Option<Tensor>>) {
+        self.0 = gradients;
+    }
+
     /// The gradient of each parameter; none where a parameter had no part in the loss.
     pub fn as_slice(&self) -> &[Option<Tensor>] {
         &self.0

@@ -2,7 +2,9 @@
 #![doc = include_str!("../README.md")]
 
 mod adamw;
+mod bucket;
 mod checkpoint;
+mod collective;
 mod config;
 mod ema;
 mod error;
@@ -10,13 +12,19 @@ mod gradients;
 mod hook;
 mod memory;
 mod metrics;
+#[cfg(feature = "mpi")]
+pub mod mpi;
+#[cfg(feature = "mpi")]
+mod mpi_world;
 mod observer;
+mod reducer;
 mod run_state;
 mod save_every;
 mod saving;
 mod schedule;
 mod spike;
 mod stateful;
+mod status;
 mod step;
 mod task;
 mod tensorboard;
@@ -26,6 +34,7 @@ mod watch;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use checkpoint::{Checkpoint, Checkpoints, Snapshot};
+pub use collective::{Alone, Collective, Pending};
 pub use config::{BestBy, TrainConfig};
 pub use ema::Ema;
 pub use error::{BoxError, Error, Result};
@@ -34,11 +43,13 @@ pub use hook::{Every, Hook};
 pub use memory::resident_mb;
 pub use metrics::{EvalRecord, MetricsLog, StepKind, StepRecord};
 pub use observer::{Observer, Silent};
+pub use reducer::Reducer;
 pub use run_state::{Best, RunState};
 pub use save_every::SaveEvery;
 pub use schedule::{Schedule, layer_scales};
 pub use spike::SpikeDetector;
 pub use stateful::{Batches, Stateful};
+pub use status::Status;
 pub use task::{FnTask, ModelWriter, NamedParam, StepContext, StepOutput, Task, task_fn};
 pub use tensorboard::EventWriter;
 pub use trainer::{Outcome, Progress, Trainer};

@@ -8,6 +8,7 @@ mod modes;
 mod refused;
 mod threads;
 mod values;
+mod watched;
 
 #[test]
 fn every_instruction_set() {

@@ -1,0 +1,256 @@
+//! Gradients as their mean over all ranks, summed in buckets while the backward pass goes on (as in PyTorch's
+//! DistributedDataParallel, arXiv 2006.15704).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::{Tensor, TensorId};
+use longmae_ops::GradientWatch;
+
+use crate::bucket::{Bucket, Sums, plan};
+use crate::{Collective, Error, Gradients, NamedParam, Result};
+
+/// Bytes of a bucket, as PyTorch's.
+pub(crate) const BUCKET_BYTES: usize = 25 << 20;
+
+/// Makes gradients the mean over all ranks.
+///
+/// In every step each rank calls [`Reducer::watch`] before the backward pass of its last micro-batch, gives what it got
+/// to [`longmae_ops::backward_watched`], and then calls [`Reducer::finish`]; or, when something failed on it before,
+/// [`Reducer::drain`], so that the others do not wait for it.
+///
+/// Buckets go from the last parameter to the first and are the same in every step, so that sums are repeated to the bit.
+/// In the first step they are summed at the end; from then on each starts as soon as as many additions to its gradients
+/// were seen as in that step, in the order in which rank 0 had them ready.
+pub struct Reducer {
+    collective: Arc<dyn Collective>,
+    state: Arc<Mutex<State>>,
+}
+
+/// What the watcher changes while a backward pass goes on.
+struct State {
+    names: Vec<String>,
+    index: HashMap<TensorId, usize>,
+    collective: Arc<dyn Collective>,
+    buckets: Vec<Bucket>,
+    /// The bucket of each parameter, and its place there.
+    places: Vec<(usize, usize)>,
+    /// The order in which buckets start; none in the first step.
+    order: Option<Vec<usize>>,
+    /// How many of that order were started.
+    started: usize,
+    /// Sums under way.
+    sums: Sums,
+    /// Additions seen of each parameter in this step, and to be expected.
+    seen: Vec<usize>,
+    expected: Vec<usize>,
+    /// Buckets in the order in which additions to them ended.
+    last_additions: Vec<usize>,
+    /// Sums of earlier micro-batches.
+    before: Vec<Option<Tensor>>,
+    /// The first thing that went wrong in the watcher.
+    error: Option<Error>,
+}
+
+impl Reducer {
+    /// For these parameters, which must be the same on all ranks and in the same order.
+    pub fn new(parameters: &[NamedParam], collective: Arc<dyn Collective>) -> Self {
+        Self::with_bucket_bytes(parameters, collective, BUCKET_BYTES)
+    }
+
+    /// With buckets of another size: a bucket ends with the parameter that fills it.
+    pub fn with_bucket_bytes(
+        parameters: &[NamedParam],
+        collective: Arc<dyn Collective>,
+        bytes: usize,
+    ) -> Self {
+        let (buckets, places) = plan(parameters, bytes);
+        let mut index = HashMap::new();
+        for (i, param) in parameters.iter().enumerate() {
+            index.entry(param.var.id()).or_insert(i);
+        }
+        let state = State {
+            names: parameters.iter().map(|param| param.name.clone()).collect(),
+            index,
+            collective: collective.clone(),
+            sums: Sums::empty(buckets.len()),
+            buckets,
+            places,
+            order: None,
+            started: 0,
+            seen: vec![0; parameters.len()],
+            expected: vec![0; parameters.len()],
+            last_additions: Vec::new(),
+            before: vec![None; parameters.len()],
+            error: None,
+        };
+        Self { collective, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Begins a step's reduction; `before` is the sum over its earlier micro-batches on this rank.
+    ///
+    /// What it gives is for the backward pass of the last micro-batch, and for that alone.
+    pub fn watch(&self, before: &Gradients) -> Arc<dyn GradientWatch> {
+        let mut state = self.lock();
+        state.before = before.as_slice().to_vec();
+        state.seen.fill(0);
+        state.last_additions.clear();
+        drop(state);
+        Arc::new(Watch(self.state.clone()))
+    }
+
+    /// Makes `gradients`, this rank's sum over all micro-batches of the step, the mean over all ranks.
+    ///
+    /// A parameter without a gradient on some ranks counts as zero there; it stays without one if no rank has it.
+    ///
+    /// # Errors
+    /// When communication is broken ([`Error::lost`]); or, after this rank has done its part for the others, when
+    /// something was added to a gradient that was being summed already.
+    pub fn finish(&self, gradients: &mut Gradients) -> Result<()> {
+        let mut state = self.lock();
+        let error = state.error.take();
+        match error {
+            Some(error) => {
+                state.end(&[])?;
+                Err(error)
+            }
+            None => {
+                let means = state.end(gradients.as_slice())?;
+                gradients.replace(means);
+                Ok(())
+            }
+        }
+    }
+
+    /// Does this rank's part of the step with zeros, since it has no gradients to give.
+    ///
+    /// # Errors
+    /// When communication is broken.
+    pub fn drain(&self) -> Result<()> {
+        let mut state = self.lock();
+        state.error = None;
+        state.end(&[]).map(drop)
+    }
+
+    /// What the ranks are reached by.
+    pub fn collective(&self) -> &Arc<dyn Collective> {
+        &self.collective
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Watch(Arc<Mutex<State>>);
+
+impl GradientWatch for Watch {
+    fn added(&self, weight: &Tensor, sum: &[f32]) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.error.is_none()
+            && let Err(error) = state.added(weight, sum)
+        {
+            state.error = Some(error);
+        }
+    }
+}
+
+impl State {
+    /// Takes a gradient if it is whole, and starts what can be started.
+    fn added(&mut self, weight: &Tensor, sum: &[f32]) -> Result<()> {
+        let Some(&parameter) = self.index.get(&weight.id()) else { return Ok(()) };
+        let (bucket, place) = self.places[parameter];
+        self.seen[parameter] += 1;
+        if self.order.is_none() {
+            self.last_additions.retain(|&other| other != bucket);
+            self.last_additions.push(bucket);
+            return Ok(());
+        }
+        // One that was not heard of in the first step is waited for until the end.
+        if self.expected[parameter] == 0 {
+            return Ok(());
+        }
+        match self.seen[parameter].cmp(&self.expected[parameter]) {
+            std::cmp::Ordering::Less => Ok(()),
+            std::cmp::Ordering::Greater => Err(Error::LateGradient(self.names[parameter].clone())),
+            std::cmp::Ordering::Equal => {
+                let own = Tensor::from_slice(sum, sum.len(), weight.device())?;
+                let whole = match &self.before[parameter] {
+                    Some(before) => (before.flatten_all()? + own)?,
+                    None => own,
+                };
+                self.buckets[bucket].put(place, whole);
+                self.start_whole()
+            }
+        }
+    }
+
+    /// Starts buckets in their order until one is not whole.
+    fn start_whole(&mut self) -> Result<()> {
+        while let Some(&next) = self.order.as_ref().and_then(|order| order.get(self.started)) {
+            if !self.buckets[next].is_whole() {
+                break;
+            }
+            self.start(next)?;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, bucket: usize) -> Result<()> {
+        let numbers = self.buckets[bucket].take(self.collective.world())?;
+        self.sums.put(bucket, self.collective.start_sum(numbers)?);
+        self.started += 1;
+        Ok(())
+    }
+
+    /// Starts what is left, with `gradients` (none counts as zero), waits for all, and is ready for another step.
+    fn end(&mut self, gradients: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+        let first = self.order.is_none();
+        let order = self.order.take().unwrap_or_else(|| (0..self.buckets.len()).collect());
+        for &bucket in &order[self.started..] {
+            self.buckets[bucket].fill(gradients);
+        }
+        let left = order[self.started..].to_vec();
+        self.order = Some(order);
+        left.into_iter().try_for_each(|bucket| self.start(bucket))?;
+        let means = self.sums.wait(&self.buckets, self.names.len())?;
+        if first {
+            self.learn()?;
+        }
+        self.started = 0;
+        self.before.fill(None);
+        Ok(means)
+    }
+
+    /// Learns from the first step how often gradients are added to, and of rank 0 in which order buckets are ready:
+    /// those that candle's graph adds to are at the end.
+    fn learn(&mut self) -> Result<()> {
+        self.expected = self.seen.clone();
+        let parts = |bucket: &usize| self.buckets[*bucket].parameters();
+        let early = |bucket: &usize| parts(bucket).all(|parameter| self.expected[parameter] > 0);
+        let mut order: Vec<usize> = self.last_additions.iter().copied().filter(early).collect();
+        order.extend((0..self.buckets.len()).filter(|bucket| !early(bucket)));
+        let bytes = serde_json::to_vec(&order).map_err(std::io::Error::from);
+        let bytes = bytes.map_err(|error| self.garbled(&error))?;
+        let order: Vec<usize> = serde_json::from_slice(&self.collective.broadcast_bytes(bytes)?)
+            .map_err(|error| self.garbled(&error.into()))?;
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        if !sorted.iter().copied().eq(0..self.buckets.len()) {
+            return Err(self.garbled(&std::io::Error::other(format!("{order:?}"))));
+        }
+        self.order = Some(order);
+        Ok(())
+    }
+
+    fn garbled(&self, error: &std::io::Error) -> Error {
+        Error::Lost {
+            rank: self.collective.rank(),
+            world: self.collective.world(),
+            problem: format!(
+                "rank 0 gave no order of its {} buckets of gradients: {error}; do all ranks train the same model?",
+                self.buckets.len()
+            ),
+        }
+    }
+}
