@@ -72,6 +72,11 @@ impl AdamW {
         self.step
     }
 
+    /// Goes on as after so many updates, with moments that were set elsewhere.
+    pub(crate) fn set_step_count(&mut self, step: u64) {
+        self.step = step;
+    }
+
     /// One update at learning rate `lr`, with every gradient times `factor` (clipping). Parameters without a gradient
     /// are left alone.
     ///

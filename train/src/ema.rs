@@ -82,7 +82,7 @@ impl Ema {
         Ok(())
     }
 
-    fn vars(&self) -> Vec<(String, Var)> {
+    pub(crate) fn vars(&self) -> Vec<(String, Var)> {
         self.pairs.iter().map(|pair| (pair.name.clone(), pair.average.clone())).collect()
     }
 }

@@ -17,6 +17,7 @@ pub mod mpi;
 #[cfg(feature = "mpi")]
 mod mpi_world;
 mod observer;
+mod ranks;
 mod reducer;
 mod run_state;
 mod save_every;

@@ -89,10 +89,16 @@ pub(crate) struct RollbackRecord {
 #[derive(Debug)]
 pub struct MetricsLog {
     path: PathBuf,
-    file: File,
+    /// None where another rank writes.
+    file: Option<File>,
 }
 
 impl MetricsLog {
+    /// A log that is written nowhere, for ranks other than 0.
+    pub fn nowhere() -> Self {
+        Self { path: PathBuf::new(), file: None }
+    }
+
     /// Opens the log of a run: lines about later steps than `progress` are cut off, and with any step done a `resume` line
     /// is added, with the `changes` of its settings in words.
     ///
@@ -109,7 +115,7 @@ impl MetricsLog {
         fs::rename(&fresh, path).map_err(Error::io("writing", path))?;
         let file =
             OpenOptions::new().append(true).open(path).map_err(Error::io("opening", path))?;
-        let mut log = Self { path: path.to_owned(), file };
+        let mut log = Self { path: path.to_owned(), file: Some(file) };
         if step > 0 {
             let mut line = serde_json::json!({"kind": "resume", "step": step, "epoch": epoch});
             if !changes.is_empty() {
@@ -125,15 +131,17 @@ impl MetricsLog {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&mut self, record: &impl Serialize) -> Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
         let mut line = serde_json::to_vec(record)
             .map_err(|e| Error::io("writing", &self.path)(std::io::Error::other(e)))?;
         line.push(b'\n');
-        self.file.write_all(&line).map_err(Error::io("writing", &self.path))
+        file.write_all(&line).map_err(Error::io("writing", &self.path))
     }
 
     /// A second handle on the file, to flush it to the disk from another thread.
-    pub(crate) fn handle(&self) -> Result<File> {
-        self.file.try_clone().map_err(Error::io("opening", &self.path))
+    pub(crate) fn handle(&self) -> Result<Option<File>> {
+        let handle = self.file.as_ref().map(File::try_clone).transpose();
+        handle.map_err(Error::io("opening", &self.path))
     }
 }
 

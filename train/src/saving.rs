@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use candle_core::Var;
+
 use crate::metrics::RollbackRecord;
 use crate::tensors::shared_tensors;
 use crate::trainer::Counters;
 use crate::{
     Batches, Checkpoint, Checkpoints, Error, Progress, Result, RunState, Snapshot, SpikeDetector,
-    StepKind, StepRecord, Task, Trainer, Watch,
+    Status, StepKind, StepRecord, Task, Trainer, Watch,
 };
 
 /// Rollbacks that end a run.
@@ -28,12 +30,12 @@ impl Saving {
     fn begin(
         checkpoints: Checkpoints,
         snapshot: Snapshot,
-        log: File,
+        log: Option<File>,
         progress: Progress,
     ) -> Result<Self> {
         let write = move || {
             // Where a file cannot be flushed, it is no reason to do without a checkpoint.
-            let _ = log.sync_data();
+            let _ = log.map(|log| log.sync_data());
             checkpoints.save(snapshot)
         };
         let thread = std::thread::Builder::new().name("save".to_owned()).spawn(write);
@@ -52,6 +54,10 @@ impl<T: Task> Trainer<T> {
     where
         B: Batches<Batch = T::Batch> + ?Sized,
     {
+        if !self.ranks.writes() {
+            self.last_save = (self.counters.step, Instant::now());
+            return Ok(());
+        }
         self.finish_save(watch)?;
         let Counters { step, loss, .. } = self.counters;
         let snapshot = Snapshot {
@@ -122,6 +128,47 @@ impl<T: Task> Trainer<T> {
     {
         let state = checkpoint.state();
         self.restore_weights(checkpoint)?;
+        self.take_state(state, batches)
+    }
+
+    /// Gives all ranks what rank 0 has: weights, moments, averages, counters and the state of `batches`. For the start of
+    /// a run, after rank 0 restored a checkpoint if there is one.
+    ///
+    /// # Errors
+    /// When communication is broken, or rank 0 trains something else.
+    pub fn synchronize<B>(&mut self, batches: &mut B) -> Result<()>
+    where
+        B: Batches<Batch = T::Batch> + ?Sized,
+    {
+        if !self.ranks.are_several() {
+            return Ok(());
+        }
+        let states = BTreeMap::from([(batches.name().to_owned(), batches.save())]);
+        let state = self.ranks.from_first(|| Ok(self.state(states)))?;
+        self.share_tensors(state.updates)?;
+        let taken = match self.ranks.writes() {
+            true => Ok(()),
+            false => self.take_state(&state, batches),
+        };
+        self.ranks.agree(taken, Status::default()).map(drop)
+    }
+
+    /// Sets every tensor of the run to what rank 0 has.
+    fn share_tensors(&mut self, updates: u64) -> Result<()> {
+        let mut vars: Vec<Var> =
+            self.optimizer.parameters().iter().map(|p| p.var.clone()).collect();
+        vars.extend(self.optimizer.state().into_iter().map(|(_, var)| var));
+        vars.extend(self.ema.iter().flat_map(|ema| ema.vars()).map(|(_, var)| var));
+        self.ranks.collective().broadcast(&vars)?;
+        self.optimizer.set_step_count(updates);
+        Ok(())
+    }
+
+    /// Takes over what is not tensors.
+    fn take_state<B>(&mut self, state: &RunState, batches: &mut B) -> Result<()>
+    where
+        B: Batches<Batch = T::Batch> + ?Sized,
+    {
         let own = state.states.get(batches.name());
         batches.restore(own.unwrap_or(&serde_json::Value::Null)).map_err(Error::Data)?;
         self.counters = Counters {
@@ -168,24 +215,42 @@ impl<T: Task> Trainer<T> {
             return Ok(false);
         }
         let step = self.counters.step;
-        self.finish_save(watch)?;
-        let Some(target) = self.counters.rollback_to else {
+        self.counters.rollbacks += 1;
+        if self.counters.rollbacks > MOST_ROLLBACKS {
+            return Err(Error::Spikes { rollbacks: self.counters.rollbacks, step });
+        }
+        let Some(to) = self.go_back(watch)? else {
             tracing::warn!(
                 "step {step}: the loss spiked, and there is no checkpoint to go back to yet"
             );
             return Ok(false);
         };
-        let checkpoint = Checkpoint::open(&self.checkpoints.path(target))?;
-        self.counters.rollbacks += 1;
-        if self.counters.rollbacks > MOST_ROLLBACKS {
-            return Err(Error::Spikes { rollbacks: self.counters.rollbacks, step });
-        }
-        self.restore_weights(&checkpoint)?;
-        let (to, loss, epoch) = (checkpoint.state().step, record.loss, record.epoch);
+        let (loss, epoch) = (record.loss, record.epoch);
         tracing::warn!(
             "step {step}: the loss spiked to {loss:.4}: back to the weights of step {to}"
         );
         watch.metrics.write(&RollbackRecord { kind: "rollback", step, epoch, to, loss })?;
         Ok(true)
+    }
+
+    /// Goes back to the weights that a spike goes back to, on all ranks; their step, if there are any.
+    fn go_back(&mut self, watch: &mut Watch<'_, T>) -> Result<Option<u64>> {
+        let ranks = self.ranks.clone();
+        let Some((step, updates)) = ranks.from_first(|| self.go_back_here(watch))? else {
+            return Ok(None);
+        };
+        if ranks.are_several() {
+            self.share_tensors(updates)?;
+        }
+        Ok(Some(step))
+    }
+
+    /// The step and updates of the weights it went back to.
+    fn go_back_here(&mut self, watch: &mut Watch<'_, T>) -> Result<Option<(u64, u64)>> {
+        self.finish_save(watch)?;
+        let Some(step) = self.counters.rollback_to else { return Ok(None) };
+        let checkpoint = Checkpoint::open(&self.checkpoints.path(step))?;
+        self.restore_weights(&checkpoint)?;
+        Ok(Some((step, self.optimizer.step_count())))
     }
 }

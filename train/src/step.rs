@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    Batches, Error, Gradients, Result, StepContext, StepKind, StepRecord, Task, Trainer, Watch,
-    resident_mb,
+    Batches, Error, Gradients, Result, Status, StepContext, StepKind, StepRecord, Task, Trainer,
+    Watch, resident_mb,
 };
 
 /// Names of bad samples that are told at most.
@@ -22,16 +22,13 @@ impl<T: Task> Trainer<T> {
         let epoch = self.progress().epoch;
         let lr = self.config.schedule.at(epoch);
         let mut sum = StepSum::new(self.optimizer.parameters().len());
-        for _ in 0..self.config.accum_iter {
-            let batch = self.next_batch(batches, &mut sum)?;
-            let began = Instant::now();
-            self.micro_step(&batch, epoch, &mut sum)?;
-            sum.computing += began.elapsed();
-        }
+        let tried = self.micro_steps(batches, epoch, &mut sum);
+        let began = Instant::now();
+        let reduced = self.ranks.reduce(tried, &mut sum.gradients);
+        self.sum_over_ranks(reduced, &mut sum)?;
         if sum.gradients.is_empty() {
             return Err(Error::NoGradient { step: self.counters.step });
         }
-        let began = Instant::now();
         let grad_norm = sum.gradients.norm()?;
         sum.computing += began.elapsed();
         let finite = sum.loss.is_finite() && grad_norm.is_finite();
@@ -46,6 +43,37 @@ impl<T: Task> Trainer<T> {
         Ok(self.record(sum, grad_norm, lr, finite))
     }
 
+    fn micro_steps<B>(&self, batches: &mut B, epoch: f64, sum: &mut StepSum) -> Result<()>
+    where
+        B: Batches<Batch = T::Batch> + ?Sized,
+    {
+        for number in 1..=self.config.accum_iter {
+            let batch = self.next_batch(batches, sum)?;
+            let began = Instant::now();
+            self.micro_step(&batch, epoch, number == self.config.accum_iter, sum)?;
+            sum.computing += began.elapsed();
+        }
+        Ok(())
+    }
+
+    /// Loss and samples of all ranks, or the error of one of them.
+    fn sum_over_ranks(&self, reduced: Result<()>, sum: &mut StepSum) -> Result<()> {
+        let sums = vec![sum.loss, sum.samples as f64, sum.waiting.as_secs_f64()];
+        let status =
+            Status { bad_samples: std::mem::take(&mut sum.bad), sums, ..Status::default() };
+        let all = self.ranks.agree(reduced, status)?;
+        let world = self.ranks.collective().world() as f64;
+        if let [loss, samples, waiting] = all.sums[..] {
+            sum.loss = loss / world;
+            sum.samples = samples as usize;
+            let total = sum.computing + sum.waiting;
+            sum.waiting = Duration::from_secs_f64(waiting / world);
+            sum.computing = total.saturating_sub(sum.waiting);
+        }
+        sum.bad = all.bad_samples;
+        Ok(())
+    }
+
     fn next_batch<B>(&self, batches: &mut B, sum: &mut StepSum) -> Result<T::Batch>
     where
         B: Batches<Batch = T::Batch> + ?Sized,
@@ -57,7 +85,13 @@ impl<T: Task> Trainer<T> {
         batch.ok_or(Error::DataEnded { step, total })
     }
 
-    fn micro_step(&self, batch: &T::Batch, epoch: f64, sum: &mut StepSum) -> Result<()> {
+    fn micro_step(
+        &self,
+        batch: &T::Batch,
+        epoch: f64,
+        last: bool,
+        sum: &mut StepSum,
+    ) -> Result<()> {
         let step = self.counters.step;
         let context = StepContext { step, epoch };
         let output =
@@ -68,7 +102,11 @@ impl<T: Task> Trainer<T> {
         sum.samples += output.samples;
         let names = if loss.is_finite() { &mut sum.seen } else { &mut sum.bad };
         names.extend(self.task.sample_ids(batch));
-        let store = longmae_ops::backward(&(output.loss * share)?)?;
+        let loss = (output.loss * share)?;
+        let store = match last {
+            true => self.ranks.backward(&loss, &sum.gradients)?,
+            false => longmae_ops::backward(&loss)?,
+        };
         sum.gradients.accumulate(self.optimizer.parameters(), store)
     }
 

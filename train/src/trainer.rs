@@ -1,11 +1,13 @@
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use crate::ranks::Ranks;
 use crate::saving::Saving;
 use crate::{
-    AdamW, Batches, Best, BestBy, Checkpoints, Ema, Error, EvalRecord, Hook, Result, SpikeDetector,
-    Task, TrainConfig, Watch,
+    AdamW, Batches, Best, BestBy, Checkpoints, Collective, Ema, Error, EvalRecord, Hook, Result,
+    SpikeDetector, Status, Task, TrainConfig, Watch,
 };
 
 /// Skipped steps in a row that end a run.
@@ -44,6 +46,7 @@ pub struct Trainer<T> {
     pub(crate) spikes: Option<SpikeDetector>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) counters: Counters,
+    pub(crate) ranks: Arc<Ranks>,
     /// The checkpoint that is being written.
     pub(crate) saving: Option<Saving>,
     /// Step and time of the last one that was begun.
@@ -82,10 +85,19 @@ impl<T: Task> Trainer<T> {
             config,
             checkpoints: Checkpoints::new(checkpoints.as_ref()),
             counters: Counters::default(),
+            ranks: Arc::new(Ranks::alone()),
             saving: None,
             last_save: (0, Instant::now()),
             bad_samples: Vec::new(),
         })
+    }
+
+    /// Among the ranks that train together: each runs the same steps on its own batches, rank 0 alone writes
+    /// checkpoints. [`Trainer::synchronize`] comes before the first step.
+    #[must_use]
+    pub fn among(mut self, collective: Arc<dyn Collective>) -> Self {
+        self.ranks = Arc::new(Ranks::new(collective, self.optimizer.parameters()));
+        self
     }
 
     /// The task.
@@ -115,10 +127,11 @@ impl<T: Task> Trainer<T> {
         Progress { step, epoch, loss, seconds, averaged: false }
     }
 
-    /// Trains until all steps are done or `stop` is raised; a raised flag ends the run after its step.
+    /// Trains until all steps are done or `stop` is raised, on any rank; a raised flag ends the run after its step.
     ///
     /// # Errors
-    /// When data, task, observer, hooks or disk fail, or the numbers stay non-finite or spike again and again.
+    /// When data, task, observer, hooks or disk fail, or the numbers stay non-finite or spike again and again; on all ranks
+    /// when one fails.
     pub fn run<B>(
         &mut self,
         batches: &mut B,
@@ -128,12 +141,15 @@ impl<T: Task> Trainer<T> {
     where
         B: Batches<Batch = T::Batch> + ?Sized,
     {
-        let outcome = self.steps(batches, watch, stop);
-        // Also after an error: what was being saved is whole.
-        let saved = self.finish_save(watch);
-        let outcome = outcome?;
-        saved?;
-        Ok(outcome)
+        let steps = self.steps(batches, watch, stop);
+        let save = steps.is_ok() && self.last_save.0 != self.counters.step;
+        let begun = if save { self.begin_save(batches, watch) } else { Ok(()) };
+        // Also after an error: what was being saved becomes whole.
+        let saved = begun.and(self.finish_save(watch).map(drop));
+        steps?;
+        self.ranks.agree(saved, Status::default())?;
+        let finished = self.counters.step >= self.config.total_steps;
+        Ok(if finished { Outcome::Finished } else { Outcome::Stopped })
     }
 
     fn steps<B>(
@@ -141,29 +157,41 @@ impl<T: Task> Trainer<T> {
         batches: &mut B,
         watch: &mut Watch<'_, T>,
         stop: &AtomicBool,
-    ) -> Result<Outcome>
+    ) -> Result<()>
     where
         B: Batches<Batch = T::Batch> + ?Sized,
     {
         let total = self.config.total_steps;
-        while self.counters.step < total && !stop.load(Ordering::SeqCst) {
-            let record = self.one_step(batches, watch)?;
-            watch.metrics.write(&record)?;
-            watch.observer.step(&record).map_err(Error::Observer)?;
-            self.check_skips()?;
-            let went_back = self.roll_back_after_a_spike(&record, watch)?;
-            let improved = self.call_hooks(watch)?;
-            let last = self.counters.step == total;
-            if went_back || improved || (!last && self.save_due()) {
-                self.note_rollback_target();
-                self.begin_save(batches, watch)?;
-            }
+        let mut stopping = self.agreed_stop(Ok(()), stop)?;
+        while self.counters.step < total && !stopping {
+            let done = self.step_and_what_follows(batches, watch);
+            stopping = self.agreed_stop(done, stop)?;
         }
-        if self.last_save.0 != self.counters.step {
+        Ok(())
+    }
+
+    /// Whether any rank was asked to stop; an error on all ranks where one failed.
+    fn agreed_stop(&self, done: Result<()>, stop: &AtomicBool) -> Result<bool> {
+        let stop = stop.load(Ordering::SeqCst);
+        Ok(self.ranks.agree(done, Status { stop, ..Status::default() })?.stop)
+    }
+
+    fn step_and_what_follows<B>(&mut self, batches: &mut B, watch: &mut Watch<'_, T>) -> Result<()>
+    where
+        B: Batches<Batch = T::Batch> + ?Sized,
+    {
+        let record = self.one_step(batches, watch)?;
+        watch.metrics.write(&record)?;
+        watch.observer.step(&record).map_err(Error::Observer)?;
+        self.check_skips()?;
+        let went_back = self.roll_back_after_a_spike(&record, watch)?;
+        let improved = self.call_hooks(watch)?;
+        let last = self.counters.step == self.config.total_steps;
+        if went_back || improved || (!last && self.save_due()) {
+            self.note_rollback_target();
             self.begin_save(batches, watch)?;
         }
-        let finished = self.counters.step >= total;
-        Ok(if finished { Outcome::Finished } else { Outcome::Stopped })
+        Ok(())
     }
 
     fn save_due(&self) -> bool {
