@@ -1,0 +1,6 @@
+//! Several ranks, as threads of one process: gradients, what ranks tell each other, failures.
+
+mod model;
+mod reducer;
+mod status;
+mod threads;
