@@ -4,3 +4,4 @@ mod model;
 mod reducer;
 mod status;
 mod threads;
+mod trainer;

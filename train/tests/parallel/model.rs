@@ -85,7 +85,7 @@ impl Model {
     }
 
     /// The loss of a micro-batch; block 1 is used `times` times, and its first norm's bias by candle too.
-    fn loss(&self, batch: usize, times: usize) -> Tensor {
+    pub fn loss(&self, batch: usize, times: usize) -> Tensor {
         let x = numbers(INPUT, 1000 + batch).broadcast_mul(&self.tensor(0)).unwrap();
         let mut blocks = vec![(self.block(0), None)];
         blocks.resize(1 + times, (self.block(1), None));
