@@ -139,7 +139,8 @@ pub(crate) fn tick(value: f64, axis: f64) -> String {
     if size < 1e-9 * axis {
         return "0".to_owned();
     }
-    if !(1e-3..1e9).contains(&size) {
+    // Beside larger ones, a small number is easier to compare when it is plain.
+    if size >= 1e9 || (size < 1e-3 && (axis < 1e-3 || size < 1e-3 * axis)) {
         // The shortest digits that give back the number, once rounding noise is cut.
         return format!("{:e}", format!("{value:.5e}").parse().unwrap_or(value));
     }
@@ -180,6 +181,7 @@ mod tests {
         for (value, text) in cases {
             assert_eq!(tick(value, value.abs()), text);
         }
+        assert_eq!(tick(0.0005, 0.0016), "0.0005");
         assert_eq!(tick(5.6e-17, 1.0), "0");
         assert_eq!(tick(0.4000002, 1e-6), "0.4000002");
     }

@@ -249,9 +249,11 @@ impl Chart {
 
     fn draw_flags(&self, plot: &mut Plot<'_>) -> Result<()> {
         let (x_range, foot) = (plot.x_range(), plot.y_range().start);
+        // The end is in it: that is where a run stands that has just been resumed.
+        let shown = |x: f64| x_range.start <= x && x <= x_range.end;
         let distance = 8.0 * width(&x_range) / f64::from(self.size.0);
         let flags = spread(&self.flags, distance);
-        let symbols = flags.iter().filter(|flag| x_range.contains(&flag.x)).map(|flag| {
+        let symbols = flags.iter().filter(|flag| shown(flag.x)).map(|flag| {
             let unit = px(1) as i32;
             let corners = corners(flag.kind).iter().map(|(x, y)| (x * unit, (y - 7) * unit));
             let shape = Polygon::new(corners.collect::<Vec<_>>(), colour(flag.series).0.filled());
@@ -476,6 +478,7 @@ mod tests {
             flag(2.0, EventKind::Resume, 0),
             flag(4.0, EventKind::Skip, 1),
             flag(5.0, EventKind::Rollback, 1),
+            flag(9.0, EventKind::Resume, 1),
             flag(99.0, EventKind::Skip, 1),
         ];
         let svg = chart.svg().unwrap();
@@ -484,7 +487,7 @@ mod tests {
             svg.lines().filter(|line| line.starts_with("<polygon") && line.contains(&fill)).count()
         };
         // What is outside of the chart is not drawn.
-        assert_eq!((drawn(COLOURS[0]), drawn(COLOURS[1])), (1, 2));
+        assert_eq!((drawn(COLOURS[0]), drawn(COLOURS[1])), (1, 3));
     }
 
     #[test]

@@ -48,7 +48,10 @@ fn rows(run: &Run) -> Vec<(String, String)> {
     let (last, lowest) = losses(history);
     row("training loss, last", short(last));
     row("training loss, lowest", short(lowest));
-    row("validation loss, lowest", validation(history));
+    row("validation loss, lowest", lowest_loss(history, "eval"));
+    if history.evaluations.contains_key("eval_ema") {
+        row("the same, averaged weights", lowest_loss(history, "eval_ema"));
+    }
     row("images/s, median", short(median(history.steps.iter().map(|s| s.images_per_second))));
     let finite = |values: fn(&crate::Step) -> f64| {
         history.steps.iter().map(values).filter(|value| value.is_finite())
@@ -88,8 +91,9 @@ fn losses(history: &History) -> (f64, f64) {
     (finite().next_back().unwrap_or(f64::NAN), finite().fold(f64::NAN, f64::min))
 }
 
-fn validation(history: &History) -> String {
-    let evaluations = history.evaluations.get("eval").into_iter().flatten();
+/// The lowest loss of a kind of evaluation, and when that was.
+fn lowest_loss(history: &History, kind: &str) -> String {
+    let evaluations = history.evaluations.get(kind).into_iter().flatten();
     let losses = evaluations.filter_map(|e| Some((*e.numbers.get("loss")?, e.step)));
     let best = losses.filter(|(loss, _)| loss.is_finite()).min_by(|a, b| a.0.total_cmp(&b.0));
     best.map_or("-".to_owned(), |(loss, step)| format!("{} at step {}", short(loss), whole(step)))
