@@ -66,10 +66,11 @@ impl Scale {
     /// The text of a tick at `place`.
     pub(crate) fn label(self, place: f64, range: &Range<f64>) -> String {
         match self {
-            Self::Linear => tick(place, width(range)),
+            Self::Linear => tick(place, width(range), f64::max(range.start.abs(), range.end.abs())),
             Self::Log => {
                 let value = 10f64.powf(place);
-                tick(value, f64::min(value, 10f64.powf(range.end) - 10f64.powf(range.start)))
+                let axis = 10f64.powf(range.end) - 10f64.powf(range.start);
+                tick(value, f64::min(value, axis), value)
             }
         }
     }
@@ -132,15 +133,15 @@ pub(crate) fn width(range: &Range<f64>) -> f64 {
     range.end - range.start
 }
 
-/// A number as an axis of the given width shows it: plain, with thousands apart, or with an
-/// exponent.
-pub(crate) fn tick(value: f64, axis: f64) -> String {
+/// A number as an axis of the given width and largest number shows it: plain, with thousands apart,
+/// or with an exponent.
+pub(crate) fn tick(value: f64, axis: f64, largest: f64) -> String {
     let size = value.abs();
     if size < 1e-9 * axis {
         return "0".to_owned();
     }
     // Beside larger ones, a small number is easier to compare when it is plain.
-    if size >= 1e9 || (size < 1e-3 && (axis < 1e-3 || size < 1e-3 * axis)) {
+    if size >= 1e9 || (size < 1e-3 && (largest < 1e-3 || size < 1e-3 * largest)) {
         // The shortest digits that give back the number, once rounding noise is cut.
         return format!("{:e}", format!("{value:.5e}").parse().unwrap_or(value));
     }
@@ -179,11 +180,11 @@ mod tests {
             (2e12, "2e12"),
         ];
         for (value, text) in cases {
-            assert_eq!(tick(value, value.abs()), text);
+            assert_eq!(tick(value, value.abs(), value.abs()), text);
         }
-        assert_eq!(tick(0.0005, 0.0016), "0.0005");
-        assert_eq!(tick(5.6e-17, 1.0), "0");
-        assert_eq!(tick(0.4000002, 1e-6), "0.4000002");
+        assert_eq!(tick(0.0005, 0.0016, 0.0015), "0.0005");
+        assert_eq!(tick(5.6e-17, 1.0, 1.0), "0");
+        assert_eq!(tick(0.4000002, 1e-6, 0.4), "0.4000002");
     }
 
     #[test]

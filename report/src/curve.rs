@@ -24,6 +24,8 @@ const SMOOTH_BEYOND: usize = 60;
 const SMOOTH_SHARE: f64 = 1.0 / 40.0;
 /// Stretches a curve may be thinned to, shared by the series of a chart.
 const BUCKETS: usize = 800;
+/// Stretches a series has at least, however many share a chart.
+const FEWEST_BUCKETS: usize = 80;
 /// Beyond this many points a series loses its dots.
 const MOST_DOTS: usize = 200;
 
@@ -222,7 +224,7 @@ impl Chart {
     fn draw_series(&self, plot: &mut Plot<'_>) -> Result<()> {
         let averages: Vec<_> = self.series.iter().map(Series::average).collect();
         let share = BUCKETS * self.size.0 as usize / SIZE.0 as usize / self.series.len().max(1);
-        let buckets = usize::max(share, 8);
+        let buckets = usize::max(share, FEWEST_BUCKETS);
         for (i, series) in self.series.iter().enumerate().filter(|(i, _)| averages[*i].is_some()) {
             let faint = colour(i).0.mix(0.3).stroke_width(SCALE);
             draw_line(plot, &self.placed(&thin(&series.points, buckets)), faint)?;

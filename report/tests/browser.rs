@@ -1,4 +1,5 @@
 //! The page in a real browser: Chromium without a window, if there is one.
+#![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
