@@ -1,9 +1,10 @@
 //! What happens while the engine trains: progress, TensorBoard, validation, pictures, the loss curve.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::BufReader;
 use std::path::Path;
 
-use longmae_report::{Series, encode_png, loss_svg, write_atomic};
+use longmae_report::{History, Series, encode_png, loss_svg, write_atomic};
 use longmae_train::{
     BoxError, EvalRecord, EventWriter, Observer, Progress, StepRecord, TrainConfig,
 };
@@ -96,22 +97,12 @@ impl PretrainObserver {
 
     /// Draws the loss from the metrics, which hold the whole run, resumed or not.
     fn draw_curve(&self) -> anyhow::Result<()> {
-        let text = fs::read_to_string(self.folder.metrics_path())?;
-        let mut train = Vec::new();
-        let mut eval = Vec::new();
-        for line in text.lines() {
-            let Ok(record) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-            let point = (
-                record["epoch"].as_f64().unwrap_or(0.0),
-                record["loss"].as_f64().unwrap_or(f64::NAN),
-            );
-            match record["kind"].as_str() {
-                Some("train" | "skip") => train.push(point),
-                Some("eval") => eval.push(point),
-                _ => {}
-            }
-        }
-        let mut series = vec![Series::line("training", train)];
+        let metrics = File::open(self.folder.metrics_path())?;
+        let history = History::read(BufReader::new(metrics))?;
+        let train = history.steps.iter().map(|step| (step.epoch, step.loss));
+        let mut series = vec![Series::line("training", train.collect())];
+        let eval = history.evaluations.get("eval").into_iter().flatten();
+        let eval: Vec<_> = eval.filter_map(|e| Some((e.epoch, *e.numbers.get("loss")?))).collect();
         if !eval.is_empty() {
             series.push(Series::dots("validation (fixed masks)", eval));
         }
