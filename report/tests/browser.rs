@@ -196,7 +196,7 @@ fn example() -> (tempfile::TempDir, String, PathBuf) {
 fn nothing_is_wider_than_the_window() {
     let Some(browser) = browser() else { return };
     let (folder, text, _) = example();
-    for width in [480, 1280] {
+    for width in [500, 1280] {
         let measured = measure(&browser, folder.path(), &text, width);
         let (scroll_width, window) = (measured[0].1[0], measured[0].1[1]);
         assert_eq!(measured[0].0, "page");
@@ -205,7 +205,7 @@ fn nothing_is_wider_than_the_window() {
         let charts = areas(&measured, "chart");
         assert_eq!(charts.len(), 7);
         let columns = charts.iter().filter(|chart| (chart.y - charts[0].y).abs() < 1.0).count();
-        assert_eq!(columns, if width == 480 { 1 } else { 2 });
+        assert_eq!(columns, if width == 500 { 1 } else { 2 });
         for chart in charts {
             assert!(chart.width > 300.0 && chart.x + chart.width <= window, "{chart:?}");
             assert!((chart.width / chart.height - 580.0 / 320.0).abs() < 0.02, "{chart:?}");
