@@ -35,6 +35,10 @@ libjpeg-turbo:
     cargo test --locked -p longmae-data --features libjpeg-turbo --test part --test pillow --test torchvision \
         --test damaged --test mutations
 
+# The page of `longmae report` in a real browser (needs Debian's `chromium`; without one the tests pass and say so).
+browser:
+    cargo test --locked -p longmae-report --test browser -- --nocapture
+
 # The fuzz targets compile.
 fuzz-check:
     cargo check --manifest-path fuzz/Cargo.toml --target-dir target

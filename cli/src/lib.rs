@@ -15,6 +15,7 @@ mod output;
 mod pretrain;
 mod recipe;
 mod recipes;
+mod report;
 mod settings;
 mod signals;
 mod terminal;
@@ -55,6 +56,8 @@ enum Command {
     Data(Box<data::Args>),
     /// List the built-in recipes, or show one.
     Recipes(recipes::Args),
+    /// Write one HTML page about one or more runs: curves, pictures, settings and how they differ.
+    Report(report::Args),
 }
 
 /// Runs `mae-pretrain` with these arguments, the program's name first.
@@ -73,6 +76,7 @@ pub fn longmae(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Ok(Longmae { command: Command::Recipes(args) }) => exit::code(recipes::run(&args)),
         Ok(Longmae { command: Command::Data(args) }) => exit::code(data::run(&args)),
+        Ok(Longmae { command: Command::Report(args) }) => exit::code(report::run(&args)),
         Err(error) => usage(&error),
     }
 }

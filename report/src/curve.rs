@@ -3,15 +3,19 @@
 use std::fmt::Display;
 use std::ops::Range;
 
-use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use crate::axis::{Axis, Scale, padded, width};
+use crate::flag::{Flag, corners, spread};
+use crate::palette::{FAINT_INK, GRID, INK, PAPER, colour};
 use crate::thin::{Point, drawable, pieces, smooth, thin};
 use crate::{Error, Result};
 
-/// Size of the chart in CSS pixels.
+/// Size of a chart in CSS pixels, where none is asked for.
 const SIZE: (u32, u32) = (860, 480);
+/// Sizes that can be drawn.
+const SIZES: std::ops::RangeInclusive<u32> = 200..=4000;
 /// Drawing units a CSS pixel. Coordinates are whole numbers: finer ones keep slopes smooth.
 const SCALE: u32 = 4;
 /// Beyond this many points a line is drawn faintly with its moving average over it.
@@ -20,22 +24,12 @@ const SMOOTH_BEYOND: usize = 60;
 const SMOOTH_SHARE: f64 = 1.0 / 40.0;
 /// Stretches a curve may be thinned to, shared by the series of a chart.
 const BUCKETS: usize = 800;
+/// Stretches a series has at least, however many share a chart.
+const FEWEST_BUCKETS: usize = 80;
 /// Beyond this many points a series loses its dots.
 const MOST_DOTS: usize = 200;
 
 const FONT: &str = "Helvetica, Arial, sans-serif";
-const INK: RGBColor = RGBColor(38, 43, 51);
-const FAINT_INK: RGBColor = RGBColor(98, 106, 117);
-const GRID: RGBColor = RGBColor(228, 231, 236);
-/// Okabe and Ito's colours, which stay apart for every kind of colour vision.
-const COLOURS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(86, 180, 233),
-    RGBColor(230, 159, 0),
-];
 
 /// How a [`Series`] is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +37,8 @@ pub enum Mark {
     /// A line; when the points are many, a faint one with its moving average over it.
     /// For something measured at every step.
     Line,
+    /// A line as it is. For something that is smooth by itself, such as a learning rate.
+    PlainLine,
     /// A line with a dot at each point. For something measured now and then.
     LineAndDots,
 }
@@ -71,231 +67,279 @@ impl Series {
         Self { name: name.into(), points, mark: Mark::LineAndDots }
     }
 
-    fn is_smoothed(&self) -> bool {
-        self.mark == Mark::Line && self.points.len() > SMOOTH_BEYOND
-    }
-
     fn has_dots(&self) -> bool {
         self.mark == Mark::LineAndDots && self.points.len() <= MOST_DOTS
     }
+
+    /// The moving average that is drawn over the points; none if they are drawn as they are.
+    pub(crate) fn average(&self) -> Option<Vec<Point>> {
+        let many = self.mark == Mark::Line && self.points.len() > SMOOTH_BEYOND;
+        many.then(|| smooth(&self.points, self.points.len() as f64 * SMOOTH_SHARE))
+    }
 }
 
-/// Draws `series` over common axes and returns the text of an SVG file, below 200 KB however
-/// long the series are (for up to a dozen of them).
+/// Series over common axes.
 ///
-/// There is a legend when there is more than one series. Without any finite point the chart is
-/// empty and says so: a run that has just begun is not an error.
+/// The fields that [`Chart::new`] does not take may be set afterwards.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chart {
+    /// Above the chart; none if empty.
+    pub title: String,
+    /// Below the x axis.
+    pub x_label: String,
+    /// Beside the y axis.
+    pub y_label: String,
+    /// The curves. Each has the colour of its place in this list.
+    pub series: Vec<Series>,
+    /// What happened when, at the foot of the chart.
+    pub flags: Vec<Flag>,
+    /// How the values lie along the y axis.
+    pub scale: Scale,
+    /// What the x axis shows; just the points if none.
+    pub x_range: Option<Range<f64>>,
+    /// Width and height in CSS pixels, 200 to 4000 each.
+    pub size: (u32, u32),
+    /// Whether there is a legend, if there is more than one series.
+    pub legend: bool,
+}
+
+impl Chart {
+    /// A chart of 860 x 480 pixels with linear axes and a legend.
+    pub fn new(title: &str, x_label: &str, y_label: &str, series: Vec<Series>) -> Self {
+        Self {
+            title: title.to_owned(),
+            x_label: x_label.to_owned(),
+            y_label: y_label.to_owned(),
+            series,
+            flags: Vec::new(),
+            scale: Scale::Linear,
+            x_range: None,
+            size: SIZE,
+            legend: true,
+        }
+    }
+
+    /// The text of an SVG file, below 200 KB however long the series are (for up to a dozen of
+    /// them). Without any finite point the chart is empty and says so: a run that has just begun
+    /// is not an error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] for a size that cannot be drawn, [`Error::Draw`] if the drawing library
+    /// fails.
+    pub fn svg(&self) -> Result<String> {
+        let (width, height) = self.size;
+        if !SIZES.contains(&width) || !SIZES.contains(&height) {
+            let (low, high) = (SIZES.start(), SIZES.end());
+            let found = format!("a chart of {width} x {height} pixels");
+            return Err(Error::Shape(format!("{found}: {low} to {high} can be drawn")));
+        }
+        let mut svg = String::new();
+        self.draw(&mut svg)?;
+        Ok(finish(svg, self.size))
+    }
+
+    fn draw(&self, svg: &mut String) -> Result<()> {
+        let (width, height) = self.size;
+        let canvas = SVGBackend::with_string(svg, (px(width), px(height))).into_drawing_area();
+        canvas.fill(&PAPER).map_err(drawing)?;
+        if !self.title.is_empty() {
+            let bold = TextStyle::from((FONT, font_size(17), FontStyle::Bold)).color(&INK);
+            canvas.draw_text(&printable(&self.title), &bold, at(24, 18)).map_err(drawing)?;
+        }
+        let legend = self.legend_positions();
+        let top = legend.last().map_or(if self.title.is_empty() { 12 } else { 50 }, |l| l.1 + 22);
+        let (x_range, y_range) = self.ranges();
+        let mut plot = ChartBuilder::on(&canvas)
+            .margin_top(px(top))
+            .margin_right(px(34))
+            .margin_bottom(px(10))
+            .margin_left(px(10))
+            .x_label_area_size(px(44))
+            .y_label_area_size(px(74))
+            .build_cartesian_2d(self.x_axis(x_range), self.y_axis(y_range))
+            .map_err(drawing)?;
+        self.draw_axes(&mut plot)?;
+        self.draw_series(&mut plot)?;
+        self.draw_flags(&mut plot)?;
+        for (i, position) in legend.into_iter().enumerate() {
+            draw_legend_entry(&canvas, &self.series[i], i, position)?;
+        }
+        if self.places().next().is_none() {
+            let centred = text_style(15, &FAINT_INK).pos(Pos::new(HPos::Center, VPos::Center));
+            let middle = at(width / 2, height / 2);
+            canvas.draw_text("no finite value yet", &centred, middle).map_err(drawing)?;
+        }
+        canvas.present().map_err(drawing)
+    }
+
+    /// Where all points lie along the axes, those that can be shown.
+    fn places(&self) -> impl Iterator<Item = Point> {
+        let points = self.series.iter().flat_map(|series| &series.points);
+        points.map(|&(x, y)| (x, self.scale.place(y))).filter(drawable)
+    }
+
+    fn ranges(&self) -> (Range<f64>, Range<f64>) {
+        let asked = self.x_range.clone().filter(|range| {
+            drawable(&(range.start, range.end)) && range.end - range.start > 1e-9 * range.end.abs()
+        });
+        let x = asked.unwrap_or_else(|| padded(self.places().map(|place| place.0), 0.0, 1.0));
+        (x, self.scale.range(self.places().map(|place| place.1), 0.05))
+    }
+
+    fn x_axis(&self, range: Range<f64>) -> Axis {
+        let steps = width(&range);
+        // A handful of steps: no ticks between them.
+        let most = usize::max(self.size.0 as usize / 80, 2);
+        let most = if (1.0..10.0).contains(&steps) { most.min(steps as usize + 1) } else { most };
+        let ticks = Scale::Linear.ticks(&range, most);
+        Axis::new(range, ticks)
+    }
+
+    fn y_axis(&self, range: Range<f64>) -> Axis {
+        let ticks = self.scale.ticks(&range, usize::max(self.size.1 as usize / 60, 2));
+        Axis::new(range, ticks)
+    }
+
+    /// Light horizontal and vertical lines, ticks and labels in plain numbers.
+    fn draw_axes(&self, plot: &mut Plot<'_>) -> Result<()> {
+        let (x_range, y_range) = (plot.x_range(), plot.y_range());
+        plot.configure_mesh()
+            .x_label_formatter(&|value| Scale::Linear.label(*value, &x_range))
+            .y_label_formatter(&|value| self.scale.label(*value, &y_range))
+            .max_light_lines(1)
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID.stroke_width(SCALE))
+            .axis_style(FAINT_INK.stroke_width(SCALE))
+            .set_all_tick_mark_size(px(4))
+            .label_style(text_style(12, &FAINT_INK))
+            .axis_desc_style(text_style(13, &INK))
+            .x_desc(printable(&self.x_label))
+            .y_desc(printable(&self.y_label))
+            .draw()
+            .map_err(drawing)
+    }
+
+    /// Draws all that is faint first, so that no series' noise lies over another's average.
+    fn draw_series(&self, plot: &mut Plot<'_>) -> Result<()> {
+        let averages: Vec<_> = self.series.iter().map(Series::average).collect();
+        let share = BUCKETS * self.size.0 as usize / SIZE.0 as usize / self.series.len().max(1);
+        let buckets = usize::max(share, FEWEST_BUCKETS);
+        for (i, series) in self.series.iter().enumerate().filter(|(i, _)| averages[*i].is_some()) {
+            let faint = colour(i).0.mix(0.3).stroke_width(SCALE);
+            draw_line(plot, &self.placed(&thin(&series.points, buckets)), faint)?;
+        }
+        for (i, (series, average)) in self.series.iter().zip(&averages).enumerate() {
+            let points = match average {
+                Some(average) => thin(average, buckets / 2),
+                None => thin(&series.points, buckets),
+            };
+            let points = self.placed(&points);
+            draw_line(plot, &points, strong(i))?;
+            if series.has_dots() {
+                let visible = points.iter().filter(|point| drawable(point));
+                let dots = visible.map(|&point| Circle::new(point, px(4), colour(i).0.filled()));
+                plot.draw_series(dots).map_err(drawing)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn placed(&self, points: &[Point]) -> Vec<Point> {
+        points.iter().map(|&(x, y)| (x, self.scale.place(y))).collect()
+    }
+
+    fn draw_flags(&self, plot: &mut Plot<'_>) -> Result<()> {
+        let (x_range, foot) = (plot.x_range(), plot.y_range().start);
+        // The end is in it: that is where a run stands that has just been resumed.
+        let shown = |x: f64| x_range.start <= x && x <= x_range.end;
+        let distance = 8.0 * width(&x_range) / f64::from(self.size.0);
+        let flags = spread(&self.flags, distance);
+        let symbols = flags.iter().filter(|flag| shown(flag.x)).map(|flag| {
+            let unit = px(1) as i32;
+            let corners = corners(flag.kind).iter().map(|(x, y)| (x * unit, (y - 7) * unit));
+            let shape = Polygon::new(corners.collect::<Vec<_>>(), colour(flag.series).0.filled());
+            EmptyElement::at((flag.x, foot)) + shape
+        });
+        plot.draw_series(symbols).map_err(drawing)?;
+        Ok(())
+    }
+
+    /// Where the entries of the legend begin, in CSS pixels: a row between title and chart, or as
+    /// many rows as it takes. Widths are guessed generously, since only a viewer knows the font.
+    fn legend_positions(&self) -> Vec<(u32, u32)> {
+        const LEFT: u32 = 84;
+        if !self.legend || self.series.len() < 2 {
+            return Vec::new();
+        }
+        let (mut x, mut y) = (LEFT, if self.title.is_empty() { 18 } else { 54 });
+        let place = |series: &Series| {
+            let characters = u32::try_from(series.name.chars().count()).unwrap_or(u32::MAX);
+            let width = characters.saturating_mul(8).saturating_add(56);
+            if x > LEFT && x.saturating_add(width) > self.size.0 {
+                (x, y) = (LEFT, y + 20);
+            }
+            let position = (x, y);
+            x = x.saturating_add(width);
+            position
+        };
+        self.series.iter().map(place).collect()
+    }
+}
+
+/// Draws `series` over common axes and returns the text of an SVG file: a [`Chart`] as
+/// [`Chart::new`] makes it.
 ///
 /// # Errors
 ///
 /// [`Error::Draw`] if the drawing library fails.
 pub fn loss_svg(title: &str, x_label: &str, y_label: &str, series: &[Series]) -> Result<String> {
-    let mut svg = String::new();
-    draw(&mut svg, title, x_label, y_label, series)?;
-    Ok(finish(svg))
+    Chart::new(title, x_label, y_label, series.to_vec()).svg()
 }
 
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
-type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+type Plot<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<Axis, Axis>>;
 
-fn draw(
-    svg: &mut String,
-    title: &str,
-    x_label: &str,
-    y_label: &str,
-    series: &[Series],
-) -> Result<()> {
-    let canvas = SVGBackend::with_string(svg, (px(SIZE.0), px(SIZE.1))).into_drawing_area();
-    canvas.fill(&WHITE).map_err(drawing)?;
-    let bold = TextStyle::from((FONT, font_size(17), FontStyle::Bold)).color(&INK);
-    canvas.draw_text(&printable(title), &bold, at(24, 18)).map_err(drawing)?;
-
-    let points = || series.iter().flat_map(|series| &series.points).filter(|p| drawable(p));
-    let x_range = padded(points().map(|p| p.0), 0.0, 1.0);
-    let y_range = padded(points().map(|p| p.1), 0.05, 0.0);
-    let legend = if series.len() > 1 { legend_positions(series) } else { Vec::new() };
-    let mut chart = ChartBuilder::on(&canvas)
-        .margin_top(px(legend.last().map_or(50, |(_, y)| y + 22)))
-        .margin_right(px(34))
-        .margin_bottom(px(10))
-        .margin_left(px(10))
-        .x_label_area_size(px(44))
-        .y_label_area_size(px(74))
-        .build_cartesian_2d(x_range, y_range)
-        .map_err(drawing)?;
-    draw_axes(&mut chart, x_label, y_label)?;
-
-    let buckets = usize::max(BUCKETS / series.len().max(1), 8);
-    let coloured = || series.iter().zip(COLOURS.iter().cycle());
-    for (series, colour) in coloured() {
-        draw_series(&mut chart, series, *colour, buckets)?;
-    }
-    for ((series, colour), position) in coloured().zip(legend) {
-        draw_legend_entry(&canvas, series, *colour, position)?;
-    }
-    if points().next().is_none() {
-        draw_empty_note(&canvas)?;
-    }
-    canvas.present().map_err(drawing)
-}
-
-/// Light horizontal and vertical lines, ticks and labels in plain numbers.
-fn draw_axes(chart: &mut Chart<'_>, x_label: &str, y_label: &str) -> Result<()> {
-    let steps = width(&chart.x_range());
-    let y_width = width(&chart.y_range());
-    // A handful of steps: no ticks between them.
-    let x_ticks = if (1.0..10.0).contains(&steps) { steps as usize + 1 } else { 10 };
-    chart
-        .configure_mesh()
-        .x_labels(x_ticks)
-        .y_labels(8)
-        .x_label_formatter(&|value| tick(*value, steps))
-        .y_label_formatter(&|value| tick(*value, y_width))
-        .max_light_lines(1)
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(GRID.stroke_width(SCALE))
-        .axis_style(FAINT_INK.stroke_width(SCALE))
-        .set_all_tick_mark_size(px(4))
-        .label_style(text_style(12, &FAINT_INK))
-        .axis_desc_style(text_style(13, &INK))
-        .x_desc(printable(x_label))
-        .y_desc(printable(y_label))
-        .draw()
-        .map_err(drawing)
-}
-
-fn draw_series(
-    chart: &mut Chart<'_>,
-    series: &Series,
-    colour: RGBColor,
-    buckets: usize,
-) -> Result<()> {
-    let strong = colour.stroke_width(2 * SCALE);
-    let points = thin(&series.points, buckets);
-    if series.is_smoothed() {
-        draw_line(chart, &points, colour.mix(0.3).stroke_width(SCALE))?;
-        let span = series.points.len() as f64 * SMOOTH_SHARE;
-        draw_line(chart, &thin(&smooth(&series.points, span), buckets / 2), strong)?;
-    } else {
-        draw_line(chart, &points, strong)?;
-    }
-    if series.has_dots() {
-        let visible = points.iter().filter(|point| drawable(point));
-        let dots = visible.map(|&point| Circle::new(point, px(4), colour.filled()));
-        chart.draw_series(dots).map_err(drawing)?;
-    }
-    Ok(())
+/// The line of the `i`-th series. Where colours come again, it is a little wider each time: the
+/// page's style sheet dashes lines by their width.
+fn strong(i: usize) -> ShapeStyle {
+    let (colour, round) = colour(i);
+    colour.stroke_width(2 * SCALE + round)
 }
 
 /// Draws a line with its gaps; a point between two gaps becomes a dot.
-fn draw_line(chart: &mut Chart<'_>, points: &[Point], style: ShapeStyle) -> Result<()> {
+fn draw_line(plot: &mut Plot<'_>, points: &[Point], style: ShapeStyle) -> Result<()> {
     for piece in pieces(points) {
         if let [point] = piece {
             let dot = Circle::new(*point, style.stroke_width * 3 / 2, style.color.filled());
-            chart.draw_series([dot]).map_err(drawing)?;
+            plot.draw_series([dot]).map_err(drawing)?;
         } else {
-            chart.draw_series(LineSeries::new(piece.iter().copied(), style)).map_err(drawing)?;
+            plot.draw_series(LineSeries::new(piece.iter().copied(), style)).map_err(drawing)?;
         }
     }
     Ok(())
-}
-
-/// Where the entries of the legend begin, in CSS pixels: a row between title and chart, or as
-/// many rows as it takes. Widths are guessed generously, since only a viewer knows the font.
-fn legend_positions(series: &[Series]) -> Vec<(u32, u32)> {
-    const LEFT: u32 = 84;
-    let (mut x, mut y) = (LEFT, 54);
-    let place = |series: &Series| {
-        let characters = u32::try_from(series.name.chars().count()).unwrap_or(u32::MAX);
-        let width = characters.saturating_mul(8).saturating_add(56);
-        if x > LEFT && x.saturating_add(width) > SIZE.0 {
-            (x, y) = (LEFT, y + 20);
-        }
-        let position = (x, y);
-        x = x.saturating_add(width);
-        position
-    };
-    series.iter().map(place).collect()
 }
 
 fn draw_legend_entry(
     canvas: &Canvas<'_>,
     series: &Series,
-    colour: RGBColor,
+    i: usize,
     (x, y): (u32, u32),
 ) -> Result<()> {
-    let line = PathElement::new([at(x, y), at(x + 24, y)], colour.stroke_width(2 * SCALE));
-    canvas.draw(&line).map_err(drawing)?;
+    canvas.draw(&PathElement::new([at(x, y), at(x + 24, y)], strong(i))).map_err(drawing)?;
     if series.has_dots() {
-        canvas.draw(&Circle::new(at(x + 12, y), px(4), colour.filled())).map_err(drawing)?;
+        let dot = Circle::new(at(x + 12, y), px(4), colour(i).0.filled());
+        canvas.draw(&dot).map_err(drawing)?;
     }
     let style = text_style(13, &INK).pos(Pos::new(HPos::Left, VPos::Center));
     canvas.draw_text(&printable(&series.name), &style, at(x + 32, y)).map_err(drawing)
 }
 
-fn draw_empty_note(canvas: &Canvas<'_>) -> Result<()> {
-    let centred = text_style(15, &FAINT_INK).pos(Pos::new(HPos::Center, VPos::Center));
-    let (width, height) = SIZE;
-    canvas.draw_text("no finite value yet", &centred, at(width / 2, height / 2)).map_err(drawing)
-}
-
 /// Puts the file's size back into CSS pixels; the view box keeps the finer drawing units.
-fn finish(svg: String) -> String {
-    let fine = format!("width=\"{}\" height=\"{}\"", px(SIZE.0), px(SIZE.1));
-    let size = format!("width=\"{}\" height=\"{}\" role=\"img\"", SIZE.0, SIZE.1);
+fn finish(svg: String, (width, height): (u32, u32)) -> String {
+    let fine = format!("width=\"{}\" height=\"{}\"", px(width), px(height));
+    let size = format!("width=\"{width}\" height=\"{height}\" role=\"img\"");
     svg.replacen(&fine, &size, 1)
-}
-
-/// The range that shows all `values` with `margin` (a share of it) on both sides, and a single
-/// value with at least `least` around it. Never empty, and never below zero for values that
-/// are not.
-fn padded(values: impl Iterator<Item = f64>, margin: f64, least: f64) -> Range<f64> {
-    let (low, high) =
-        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
-    if low > high {
-        return 0.0..1.0;
-    }
-    let size = low.abs().max(high.abs());
-    let pad = if high - low > f64::max(1e-9 * size, 1e-12) {
-        margin * (high - low)
-    } else if size < 1e-11 {
-        1.0
-    } else {
-        f64::max(0.1 * size, least)
-    };
-    let bottom = if low >= 0.0 { f64::max(low - pad, 0.0) } else { low - pad };
-    bottom..high + pad
-}
-
-fn width(range: &Range<f64>) -> f64 {
-    range.end - range.start
-}
-
-/// A number as an axis of the given width shows it: plain, with thousands apart, or with an
-/// exponent.
-fn tick(value: f64, axis: f64) -> String {
-    let size = value.abs();
-    if size < 1e-9 * axis {
-        return "0".to_owned();
-    }
-    if !(1e-3..1e9).contains(&size) {
-        // The shortest digits that give back the number, once rounding noise is cut.
-        return format!("{:e}", format!("{value:.5e}").parse().unwrap_or(value));
-    }
-    // Ticks are multiples of a round step: digits far below the axis are rounding noise.
-    let decimals = (2.0 - axis.log10()).clamp(0.0, 15.0) as usize + 1;
-    let rounded = format!("{value:.decimals$}");
-    let plain = rounded.trim_end_matches('0').trim_end_matches('.');
-    let (whole, fraction) = plain.split_once('.').unwrap_or((plain, ""));
-    let mut text = String::new();
-    for (i, digit) in whole.chars().enumerate() {
-        let following = whole.len() - i;
-        if i > 0 && following.is_multiple_of(3) && !text.ends_with('-') {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if fraction.is_empty() { text } else { format!("{text}.{fraction}") }
 }
 
 /// Text without the characters that XML forbids.
@@ -329,6 +373,8 @@ fn drawing(error: impl Display) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::EventKind;
+    use crate::palette::{COLOURS, hex};
 
     /// A noisy falling loss.
     fn falling(steps: u32) -> Vec<Point> {
@@ -348,7 +394,7 @@ mod tests {
 
     /// Numbers of (lines, dots) drawn in a series' colour.
     fn shapes(svg: &str) -> (usize, usize) {
-        let colours = COLOURS.map(|RGBColor(r, g, b)| format!("\"#{r:02X}{g:02X}{b:02X}\""));
+        let colours = COLOURS.map(|colour| format!("\"{}\"", hex(colour)));
         let count = |tag| {
             svg.lines()
                 .filter(|line| line.starts_with(tag) && colours.iter().any(|c| line.contains(c)))
@@ -378,7 +424,7 @@ mod tests {
     #[test]
     fn a_long_legend_wraps() {
         let series = vec![Series::line("a rather long name of a series", falling(2)); 6];
-        let positions = legend_positions(&series);
+        let positions = Chart::new("title", "", "", series.clone()).legend_positions();
         assert!(positions.iter().all(|(x, _)| *x < SIZE.0 / 2 + 84));
         assert!(positions.is_sorted_by_key(|(_, y)| *y));
         chart(&series);
@@ -427,30 +473,48 @@ mod tests {
     }
 
     #[test]
+    fn flags_stand_at_the_foot_in_their_series_colour() {
+        let mut chart = Chart::new("", "step", "loss", vec![Series::line("a", falling(10)); 2]);
+        let flag = |x, kind, series| Flag { x, kind, series };
+        chart.flags = vec![
+            flag(2.0, EventKind::Resume, 0),
+            flag(4.0, EventKind::Skip, 1),
+            flag(5.0, EventKind::Rollback, 1),
+            flag(9.0, EventKind::Resume, 1),
+            flag(99.0, EventKind::Skip, 1),
+        ];
+        let svg = chart.svg().unwrap();
+        let drawn = |colour| {
+            let fill = format!("fill=\"{}\"", hex(colour));
+            svg.lines().filter(|line| line.starts_with("<polygon") && line.contains(&fill)).count()
+        };
+        // What is outside of the chart is not drawn.
+        assert_eq!((drawn(COLOURS[0]), drawn(COLOURS[1])), (1, 3));
+    }
+
+    #[test]
+    fn a_logarithmic_chart_has_gaps_where_nothing_is_above_zero() {
+        let points = [0.01, 0.1, 0.0, 10.0, 100.0].into_iter().enumerate();
+        let points = points.map(|(i, value)| (i as f64, value)).collect();
+        let mut chart = Chart::new("", "step", "norm", vec![Series::line("a", points)]);
+        chart.scale = Scale::Log;
+        let svg = chart.svg().unwrap();
+        assert_eq!(shapes(&svg), (2, 0));
+        assert!(svg.contains("0.01") && svg.contains("100"));
+    }
+
+    #[test]
+    fn a_size_that_cannot_be_drawn_is_an_error() {
+        for size in [(0, 300), (300, u32::MAX)] {
+            let chart = Chart { size, ..Chart::new("", "", "", Vec::new()) };
+            assert!(matches!(chart.svg(), Err(Error::Shape(_))));
+        }
+    }
+
+    #[test]
     fn titles_are_escaped_and_cannot_break_the_file() {
         let svg = loss_svg("a < b & \u{0}c", "\u{7}", "\"", &[]).unwrap();
         assert!(svg.contains("a &lt; b &amp; c"));
         assert!(!svg.contains(['\u{0}', '\u{7}']));
-    }
-
-    #[test]
-    fn ticks_are_plain_numbers() {
-        let cases = [
-            (0.30000000000000004, "0.3"),
-            (-0.002, "-0.002"),
-            (1.0, "1"),
-            (1500.0, "1,500"),
-            (-100_000.0, "-100,000"),
-            (1_234_567.5, "1,234,567.5"),
-            (0.00025, "2.5e-4"),
-            (3e-10, "3e-10"),
-            (0.00030000000000000003, "3e-4"),
-            (2e12, "2e12"),
-        ];
-        for (value, text) in cases {
-            assert_eq!(tick(value, value.abs()), text);
-        }
-        assert_eq!(tick(5.6e-17, 1.0), "0");
-        assert_eq!(tick(0.4000002, 1e-6), "0.4000002");
     }
 }

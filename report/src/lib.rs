@@ -1,21 +1,30 @@
 #![deny(missing_docs)]
 #![doc = include_str!("../README.md")]
 
+mod axis;
 mod cost;
 mod curve;
 mod error;
 mod file;
+mod flag;
+mod history;
 mod memory;
+mod page;
+mod palette;
 mod picture;
 mod reconstruction;
 mod text;
 mod thin;
 
+pub use axis::Scale;
 pub use cost::{Cost, ModelShape, Tower};
-pub use curve::{Mark, Series, loss_svg};
+pub use curve::{Chart, Mark, Series, loss_svg};
 pub use error::{Error, Result};
 pub use file::{encode_png, write_atomic, write_png};
+pub use flag::Flag;
+pub use history::{Evaluation, Event, EventKind, History, Step};
 pub use memory::{ActivationModel, Memory};
+pub use page::{MOST_PICTURES, Picture, Run, evenly_spaced, page};
 pub use picture::{contact_sheet, reconstruction_grid};
 pub use reconstruction::{ImageSpec, MaskedImage, Planes, Reconstruction, Statistics, denormalize};
 

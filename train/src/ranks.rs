@@ -76,8 +76,8 @@ impl Ranks {
         own.and(all)
     }
 
-    /// What rank 0 finds, on all ranks.
-    pub fn from_first<R: Serialize + DeserializeOwned>(
+    /// What rank 0 alone finds, given to all ranks.
+    pub fn found_by_first<R: Serialize + DeserializeOwned>(
         &self,
         find: impl FnOnce() -> Result<R>,
     ) -> Result<R> {

@@ -144,7 +144,7 @@ impl<T: Task> Trainer<T> {
             return Ok(());
         }
         let states = BTreeMap::from([(batches.name().to_owned(), batches.save())]);
-        let state = self.ranks.from_first(|| Ok(self.state(states)))?;
+        let state = self.ranks.found_by_first(|| Ok(self.state(states)))?;
         self.share_tensors(state.updates)?;
         let taken = match self.ranks.writes() {
             true => Ok(()),
@@ -236,7 +236,7 @@ impl<T: Task> Trainer<T> {
     /// Goes back to the weights that a spike goes back to, on all ranks; their step, if there are any.
     fn go_back(&mut self, watch: &mut Watch<'_, T>) -> Result<Option<u64>> {
         let ranks = self.ranks.clone();
-        let Some((step, updates)) = ranks.from_first(|| self.go_back_here(watch))? else {
+        let Some((step, updates)) = ranks.found_by_first(|| self.go_back_here(watch))? else {
             return Ok(None);
         };
         if ranks.are_several() {

@@ -1,9 +1,10 @@
 //! The loss curve of a run, kept as it goes on.
 
-use std::fs;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 
-use longmae_report::{Series, loss_svg, write_atomic};
+use longmae_report::{History, Series, loss_svg, write_atomic};
 
 /// Training and validation loss over epochs.
 pub struct Curve {
@@ -16,15 +17,12 @@ impl Curve {
     /// What the metrics of a run hold so far; nothing for a run that starts.
     pub fn read(metrics: &Path, norm_pix_loss: bool) -> anyhow::Result<Self> {
         let label = if norm_pix_loss { "loss (normalised pixels)" } else { "loss (raw pixels)" };
-        let mut curve = Self { label, training: Vec::new(), validation: Vec::new() };
-        for line in fs::read_to_string(metrics)?.lines() {
-            let Ok(record) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-            let epoch = record["epoch"].as_f64().unwrap_or(0.0);
-            let loss = record["loss"].as_f64().unwrap_or(f64::NAN);
-            match record["kind"].as_str() {
-                Some("train" | "skip") => curve.train(epoch, loss),
-                Some("eval") => curve.validate(epoch, loss),
-                _ => {}
+        let history = History::read(BufReader::new(File::open(metrics)?))?;
+        let training = history.steps.iter().map(|step| (step.epoch, step.loss)).collect();
+        let mut curve = Self { label, training, validation: Vec::new() };
+        for record in history.evaluations.get("eval").into_iter().flatten() {
+            if let Some(loss) = record.numbers.get("loss") {
+                curve.validate(record.epoch, *loss);
             }
         }
         Ok(curve)

@@ -26,8 +26,12 @@ const FREE: [&str; 8] = [
     "max_corrupt",
 ];
 
-const RECIPE: &str = "recipe.toml";
-const METRICS: &str = "metrics.jsonl";
+/// Every setting of a run.
+pub const RECIPE: &str = "recipe.toml";
+/// What was measured, a line each.
+pub const METRICS: &str = "metrics.jsonl";
+/// The folder of pictures.
+pub const RECONSTRUCTIONS: &str = "reconstructions";
 
 /// How a run begins.
 pub enum Start {
@@ -268,7 +272,7 @@ impl RunFolder {
 
     /// The picture made after `step` steps.
     pub fn picture_path(&self, step: u64) -> PathBuf {
-        self.path.join("reconstructions").join(format!("step-{step:08}.png"))
+        self.path.join(RECONSTRUCTIONS).join(format!("step-{step:08}.png"))
     }
 
     /// The newest checkpoint that verifies; none in a run that was cut off before its first.
