@@ -21,8 +21,12 @@ fn train(folder: &Path, name: &str, more: &[&str]) {
 fn two_runs_are_one_page() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    train(folder, "one", &["--epochs", "2", "--val-share", "0.25", "--save-every", "2"]);
-    train(folder, "two", &["--epochs", "3", "--weight-decay", "0.125", "--max-steps", "5"]);
+    train(folder, "one", &["--epochs", "2", "--val-share", "0.25", "--pictures-every", "2"]);
+    train(
+        folder,
+        "two",
+        &["--epochs", "3", "--weight-decay", "0.125", "--max-steps", "5", "--pictures-every", "5"],
+    );
 
     let said = succeeds(&report(folder, &["one", "two"]));
     assert!(said.contains("report.html"), "{said}");
