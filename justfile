@@ -35,6 +35,11 @@ libjpeg-turbo:
     cargo test --locked -p longmae-data --features libjpeg-turbo --test part --test pillow --test torchvision \
         --test damaged --test mutations
 
+# Several processes that train together, by MPI (needs Debian's `libopenmpi-dev`, `openmpi-bin` and `libclang-dev`).
+mpi:
+    cargo clippy --locked -p longmae-train --features mpi --all-targets -- -D warnings
+    cargo test --locked -p longmae-train --features mpi --test mpi --test parallel
+
 # The fuzz targets compile.
 fuzz-check:
     cargo check --manifest-path fuzz/Cargo.toml --target-dir target
