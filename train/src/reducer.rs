@@ -144,6 +144,8 @@ impl Reducer {
         }
         let mut state = self.lock();
         state.error = None;
+        // A first step that broke off teaches nothing.
+        state.seen.fill(0);
         state.end(&[]).map(drop)
     }
 
