@@ -39,6 +39,11 @@ libjpeg-turbo:
 browser:
     cargo test --locked -p longmae-report --test browser -- --nocapture
 
+# Several processes that train together, by MPI (needs Debian's `libopenmpi-dev`, `openmpi-bin` and `libclang-dev`).
+mpi:
+    cargo clippy --locked -p longmae-train --features mpi --all-targets -- -D warnings
+    cargo test --locked -p longmae-train --features mpi --test mpi --test parallel
+
 # The fuzz targets compile.
 fuzz-check:
     cargo check --manifest-path fuzz/Cargo.toml --target-dir target

@@ -18,7 +18,7 @@ pub trait Collective: Send + Sync {
     fn world(&self) -> usize;
 
     /// Begins to sum f32 numbers over all ranks, while the caller goes on computing. Sums run in the order in which they
-    /// were begun.
+    /// were begun. The tensor may be changed where it lies; it is the sum's from here on.
     ///
     /// # Errors
     /// When communication is broken ([`Error::Lost`]), or the numbers are not f32.

@@ -150,9 +150,10 @@ impl Collective for Mpi {
 
     fn start_sum(&self, numbers: Tensor) -> Result<Pending> {
         check_f32(&numbers)?;
+        let numbers = numbers.contiguous()?;
         let reply = self.submit(move |world| {
-            let sum = world.sum(&numbers.flatten_all()?.to_vec1::<f32>()?);
-            Ok(Tensor::from_vec(sum, numbers.shape(), numbers.device())?)
+            world.sum_in_place(&numbers)?;
+            Ok(numbers)
         })?;
         Ok(Pending::new(move || reply.wait()))
     }

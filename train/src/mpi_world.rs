@@ -1,10 +1,12 @@
 //! MPI's calls, all made by the one thread that owns this.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use candle_core::{CpuStorage, InplaceOp1, Layout, Tensor, bail};
 use mpi::Threading;
 use mpi::collective::SystemOperation;
 use mpi::datatype::PartitionMut;
@@ -25,6 +27,8 @@ const PAUSE: Duration = Duration::from_micros(100);
 pub(crate) struct World {
     communicator: SimpleCommunicator,
     abort: Arc<AtomicBool>,
+    /// Room for a sum, kept since fresh memory costs as much time as the sum.
+    room: RefCell<Vec<f32>>,
     _universe: Universe,
 }
 
@@ -38,7 +42,12 @@ impl World {
         if threading < Threading::Funneled {
             return Err("this MPI library allows no threads beside its own".to_owned());
         }
-        Ok(Self { communicator: universe.world(), abort, _universe: universe })
+        Ok(Self {
+            communicator: universe.world(),
+            abort,
+            room: RefCell::default(),
+            _universe: universe,
+        })
     }
 
     pub fn rank(&self) -> usize {
@@ -51,12 +60,21 @@ impl World {
 
     /// The sum over all ranks.
     pub fn sum<T: Equivalence + Clone + Default>(&self, numbers: &[T]) -> Vec<T> {
-        self.meet();
         let mut sum = vec![T::default(); numbers.len()];
+        self.sum_into(numbers, &mut sum);
+        sum
+    }
+
+    /// Replaces a tensor's numbers by their sum over all ranks.
+    pub fn sum_in_place(&self, numbers: &Tensor) -> candle_core::Result<()> {
+        numbers.inplace_op1(&Sum(self))
+    }
+
+    fn sum_into<T: Equivalence>(&self, numbers: &[T], sum: &mut [T]) {
+        self.meet();
         for (own, sum) in numbers.chunks(MOST).zip(sum.chunks_mut(MOST)) {
             self.communicator.all_reduce_into(own, sum, SystemOperation::sum());
         }
-        sum
     }
 
     /// Replaces numbers by those of rank 0.
@@ -116,5 +134,30 @@ impl World {
         if self.abort.load(Ordering::SeqCst) {
             self.communicator.abort(1);
         }
+    }
+}
+
+/// A sum where the numbers lie.
+struct Sum<'a>(&'a World);
+
+impl InplaceOp1 for Sum<'_> {
+    fn name(&self) -> &'static str {
+        "sum-over-ranks"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let (CpuStorage::F32(numbers), Some((start, end))) = (storage, layout.contiguous_offsets())
+        else {
+            bail!("expected contiguous f32 numbers to sum over ranks")
+        };
+        let numbers = &mut numbers[start..end];
+        let mut room = self.0.room.borrow_mut();
+        if room.len() < numbers.len() {
+            room.resize(numbers.len(), 0.0);
+        }
+        let sum = &mut room[..numbers.len()];
+        self.0.sum_into(numbers, sum);
+        numbers.copy_from_slice(sum);
+        Ok(())
     }
 }

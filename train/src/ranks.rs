@@ -44,10 +44,10 @@ impl Ranks {
         loss: &candle_core::Tensor,
         before: &Gradients,
     ) -> Result<candle_core::backprop::GradStore> {
-        Ok(match &self.reducer {
-            Some(reducer) => longmae_ops::backward_watched(loss, reducer.watch(before))?,
-            None => longmae_ops::backward(loss)?,
-        })
+        match &self.reducer {
+            Some(reducer) => reducer.backward(loss, before),
+            None => Ok(longmae_ops::backward(loss)?),
+        }
     }
 
     /// Makes a step's gradients the mean over ranks; also where this rank's own step failed, so that no other waits.

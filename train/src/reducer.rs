@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use candle_core::backprop::GradStore;
 use candle_core::{Tensor, TensorId};
-use longmae_ops::GradientWatch;
+use longmae_ops::{GradientWatch, backward, backward_watched};
 
-use crate::bucket::{Bucket, Sums, plan};
+use crate::bucket::{Bucket, Sums, plan, with_numbers};
 use crate::{Collective, Error, Gradients, NamedParam, Result};
 
 /// Bytes of a bucket, as PyTorch's.
@@ -15,9 +16,9 @@ pub(crate) const BUCKET_BYTES: usize = 25 << 20;
 
 /// Makes gradients the mean over all ranks.
 ///
-/// In every step each rank calls [`Reducer::watch`] before the backward pass of its last micro-batch, gives what it got
-/// to [`longmae_ops::backward_watched`], and then calls [`Reducer::finish`]; or, when something failed on it before,
-/// [`Reducer::drain`], so that the others do not wait for it.
+/// In every step each rank makes the backward pass of its last micro-batch by [`Reducer::backward`], adds what it got, and
+/// calls [`Reducer::finish`]; or, when something failed on it before, [`Reducer::drain`], so that the others do not wait
+/// for it. One process alone keeps its gradients as they are.
 ///
 /// Buckets go from the last parameter to the first and are the same in every step, so that sums are repeated to the bit.
 /// In the first step they are summed at the end; from then on each starts as soon as as many additions to its gradients
@@ -32,6 +33,8 @@ struct State {
     names: Vec<String>,
     index: HashMap<TensorId, usize>,
     collective: Arc<dyn Collective>,
+    /// One part in as many as there are ranks: on each rank's gradients, so that their sum is the mean.
+    factor: f32,
     buckets: Vec<Bucket>,
     /// The bucket of each parameter, and its place there.
     places: Vec<(usize, usize)>,
@@ -73,6 +76,7 @@ impl Reducer {
             names: parameters.iter().map(|param| param.name.clone()).collect(),
             index,
             collective: collective.clone(),
+            factor: 1.0 / collective.world() as f32,
             sums: Sums::empty(buckets.len()),
             buckets,
             places,
@@ -87,16 +91,21 @@ impl Reducer {
         Self { collective, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Begins a step's reduction; `before` is the sum over its earlier micro-batches on this rank.
+    /// The gradients of the loss of a step's last micro-batch, which begin to be summed meanwhile; `before` is the sum over
+    /// the step's earlier micro-batches on this rank.
     ///
-    /// What it gives is for the backward pass of the last micro-batch, and for that alone.
-    pub fn watch(&self, before: &Gradients) -> Arc<dyn GradientWatch> {
+    /// # Errors
+    /// As [`longmae_ops::backward`].
+    pub fn backward(&self, loss: &Tensor, before: &Gradients) -> Result<GradStore> {
+        if self.collective.world() == 1 {
+            return Ok(backward(loss)?);
+        }
         let mut state = self.lock();
         state.before = before.as_slice().to_vec();
         state.seen.fill(0);
         state.last_additions.clear();
         drop(state);
-        Arc::new(Watch(self.state.clone()))
+        Ok(backward_watched(loss, Arc::new(Watch(self.state.clone())))?)
     }
 
     /// Makes `gradients`, this rank's sum over all micro-batches of the step, the mean over all ranks.
@@ -107,6 +116,9 @@ impl Reducer {
     /// When communication is broken ([`Error::lost`]); or, after this rank has done its part for the others, when
     /// something was added to a gradient that was being summed already.
     pub fn finish(&self, gradients: &mut Gradients) -> Result<()> {
+        if self.collective.world() == 1 {
+            return Ok(());
+        }
         let mut state = self.lock();
         let error = state.error.take();
         match error {
@@ -127,8 +139,13 @@ impl Reducer {
     /// # Errors
     /// When communication is broken.
     pub fn drain(&self) -> Result<()> {
+        if self.collective.world() == 1 {
+            return Ok(());
+        }
         let mut state = self.lock();
         state.error = None;
+        // A first step that broke off teaches nothing.
+        state.seen.fill(0);
         state.end(&[]).map(drop)
     }
 
@@ -174,12 +191,13 @@ impl State {
             std::cmp::Ordering::Less => Ok(()),
             std::cmp::Ordering::Greater => Err(Error::LateGradient(self.names[parameter].clone())),
             std::cmp::Ordering::Equal => {
-                let own = Tensor::from_slice(sum, sum.len(), weight.device())?;
-                let whole = match &self.before[parameter] {
-                    Some(before) => (before.flatten_all()? + own)?,
-                    None => own,
-                };
-                self.buckets[bucket].put(place, whole);
+                let (bucket, factor) = (&mut self.buckets[bucket], self.factor);
+                match &self.before[parameter] {
+                    Some(before) => {
+                        with_numbers(before, |before| bucket.put_sum(place, before, sum, factor))?;
+                    }
+                    None => bucket.put(place, sum, factor),
+                }
                 self.start_whole()
             }
         }
@@ -197,7 +215,7 @@ impl State {
     }
 
     fn start(&mut self, bucket: usize) -> Result<()> {
-        let numbers = self.buckets[bucket].take(self.collective.world())?;
+        let numbers = self.buckets[bucket].take()?;
         self.sums.put(bucket, self.collective.start_sum(numbers)?);
         self.started += 1;
         Ok(())
@@ -208,7 +226,7 @@ impl State {
         let first = self.order.is_none();
         let order = self.order.take().unwrap_or_else(|| (0..self.buckets.len()).collect());
         for &bucket in &order[self.started..] {
-            self.buckets[bucket].fill(gradients);
+            self.buckets[bucket].fill(gradients, self.factor)?;
         }
         let left = order[self.started..].to_vec();
         self.order = Some(order);

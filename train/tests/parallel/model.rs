@@ -1,13 +1,8 @@
 //! A small model with every kind of gradient: of two blocks, of candle's own graph, of both, of one rank, of none.
 
-use std::sync::Arc;
-
 use candle_core::{Device, Shape, Tensor, Var};
-use longmae_ops::{
-    Affine, BlockWeights, Compute, GradientWatch, QkvBias, backward, backward_watched,
-    transformer_blocks,
-};
-use longmae_train::{Gradients, NamedParam};
+use longmae_ops::{Affine, BlockWeights, Compute, QkvBias, backward, transformer_blocks};
+use longmae_train::{Gradients, NamedParam, Reducer};
 
 const DIM: usize = 8;
 const HIDDEN: usize = 16;
@@ -105,16 +100,17 @@ impl Model {
         sum.accumulate(&self.parameters, store).unwrap();
     }
 
-    /// As [`Model::add`], watched, with block 1 used `times` times.
-    pub fn add_watched(
+    /// As [`Model::add`], as a step's last micro-batch, with block 1 used `times` times.
+    pub fn add_last(
         &self,
         sum: &mut Gradients,
         (batch, times): (usize, usize),
         share: f64,
-        watch: Arc<dyn GradientWatch>,
+        reducer: &Reducer,
     ) {
         let loss = (self.loss(batch, times) * share).unwrap();
-        sum.accumulate(&self.parameters, backward_watched(&loss, watch).unwrap()).unwrap();
+        let store = reducer.backward(&loss, sum).unwrap();
+        sum.accumulate(&self.parameters, store).unwrap();
     }
 }
 

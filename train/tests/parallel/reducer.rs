@@ -34,8 +34,7 @@ fn step(
     let batch = |micro| batch(rank.world(), rank.rank(), step, micro);
     (0..ACCUM - 1).for_each(|micro| model.add(&mut sum, batch(micro), share));
     let before = rank.sums();
-    let watch = reducer.watch(&sum);
-    model.add_watched(&mut sum, (batch(ACCUM - 1), times), share, watch);
+    model.add_last(&mut sum, (batch(ACCUM - 1), times), share, reducer);
     let begun = rank.sums() - before;
     (reducer.finish(&mut sum).map(|()| sum), begun)
 }
