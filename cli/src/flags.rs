@@ -196,6 +196,9 @@ pub struct Flags {
     /// Threads of the model's computation (default: one a core)
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub threads: Option<usize>,
+    /// Processes that train together: not typed, but what mpirun started.
+    #[arg(skip)]
+    pub ranks: Option<usize>,
     /// Threads that load and transform images; the run does not depend on their number
     #[arg(long, alias = "num_workers", value_name = "N", help_heading = "Machine")]
     pub workers: Option<usize>,

@@ -13,6 +13,7 @@ mod flags;
 mod image_size;
 mod output;
 mod pretrain;
+mod ranks;
 mod recipe;
 mod recipes;
 mod report;

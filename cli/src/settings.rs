@@ -91,8 +91,9 @@ impl Settings {
         let mask_strategy = flags.mask_strategy.clone().unwrap_or_default();
         let channels = mae.encoder.channels;
         let (normalize, crop, flip) = transform(&mut flags, channels)?;
-        let batching =
-            Batching::resolve(flags.batch_size, flags.accum_iter, flags.effective_batch_size)?;
+        let ranks = *flags.ranks.get_or_insert(1);
+        let (batch, accum) = (flags.batch_size, flags.accum_iter);
+        let batching = Batching::resolve(batch, accum, flags.effective_batch_size, ranks)?;
         (flags.batch_size, flags.accum_iter) =
             (Some(batching.batch_size), Some(batching.accum_iter));
         flags.effective_batch_size = Some(batching.effective);

@@ -137,8 +137,11 @@ fn expense(settings: &Settings, cost: &Cost, memory: &Memory) -> Lines {
         (
             "batch",
             format!(
-                "{} x {} accumulated = {} images a step",
-                batch.batch_size, batch.accum_iter, batch.effective
+                "{} x {} accumulated x {} = {} images a step",
+                batch.batch_size,
+                batch.accum_iter,
+                plural(batch.ranks as u64, "rank"),
+                batch.effective
             ),
         ),
         ("learning rate", format!("{:e} down to {:e}", settings.lr, settings.min_lr)),
