@@ -49,7 +49,7 @@ impl PretrainObserver {
             settings: settings.clone(),
             folder: folder.clone(),
             bar: terminal.bar(done, config.total_steps),
-            events: EventWriter::create(folder.path())?,
+            events: EventWriter::resume(folder.path(), done)?,
             validation: sources.validation.clone().map(Validation::new),
             pictures,
             total_steps: config.total_steps,
