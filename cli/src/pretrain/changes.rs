@@ -164,18 +164,17 @@ impl Changes {
         Ok((settings, Self { allowed: request.allowed.clone(), now, made }))
     }
 
+    /// What differs from the recipe in the run's folder.
+    pub fn made(&self) -> &[Change] {
+        &self.made
+    }
+
     /// What differs from the recipe that a checkpoint was trained with and from the one in the run's folder; an error if
     /// some of that was never allowed, as where `recipe.toml` was edited by hand.
     ///
     /// A change that was allowed once, but cut off before a checkpoint had it, is known from the history.
-    pub fn since(
-        &self,
-        checkpoint: Option<&str>,
-        history: &History,
-    ) -> anyhow::Result<Vec<Change>> {
-        let mut changes = self.made.clone();
-        let Some(recipe) = checkpoint else { return Ok(changes) };
-        let then: Table = recipe.parse()?;
+    pub fn since(&self, checkpoint: &str, history: &History) -> anyhow::Result<Vec<Change>> {
+        let then: Table = checkpoint.parse()?;
         // One that this program refuses is compared as it stands.
         let then = resolved(&then).unwrap_or(then);
         let older: Vec<Change> = Change::all(&then, &self.now)
@@ -192,8 +191,7 @@ impl Changes {
                 list(&refused)
             );
         }
-        changes.extend(older);
-        Ok(changes)
+        Ok(self.made.iter().cloned().chain(older).collect())
     }
 }
 

@@ -105,13 +105,13 @@ fn restore(
 ) -> anyhow::Result<Vec<Change>> {
     let history = folder.history()?;
     let checkpoint = folder.latest_checkpoint()?;
-    let state = checkpoint.as_ref().map(|checkpoint| checkpoint.state().recipe.as_str());
-    let changes = changes.since(state, &history)?;
-    if let Some(checkpoint) = checkpoint {
-        trainer
-            .restore(&checkpoint, batches)
-            .with_context(|| format!("cannot resume from {}", checkpoint.path().display()))?;
-    }
+    let changes = match checkpoint {
+        None => changes.made().to_vec(),
+        Some(checkpoint) => changes
+            .since(&checkpoint.state().recipe, &history)
+            .and_then(|changes| Ok(trainer.restore(&checkpoint, batches).map(|()| changes)?))
+            .with_context(|| format!("cannot resume from {}", checkpoint.path().display()))?,
+    };
     if !changes.is_empty() {
         folder.change(history, trainer.progress().step, &changes, recipe)?;
     }
