@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{fails, losses, pretrain, records, small, succeeds};
+use common::{SMALL, fails, losses, pretrain, records, small, succeeds};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -185,6 +185,20 @@ fn a_change_cut_off_before_its_first_checkpoint_is_still_allowed() {
     let edited = fs::read_to_string(&path).unwrap().replace("lr = 0.0005", "lr = 0.0007");
     fs::write(&path, edited).unwrap();
     fails(&resume(folder.path(), &[]), 1, &["lr was 0.001, now 0.0007"]);
+}
+
+#[test]
+fn a_run_without_a_checkpoint_can_change_too() {
+    let folder = cut_run(&[]);
+    fs::remove_dir_all(folder.path().join("run/checkpoints")).unwrap();
+    succeeds(&resume(folder.path(), &["--lr", "5e-4", "--allow-changes", "lr"]));
+    let run = folder.path().join("run");
+    let fresh = ["--epochs", "3", "--lr", "5e-4", "--out", "fresh"];
+    let base = SMALL.iter().filter(|arg| !["--lr", "1e-3"].contains(arg)).copied();
+    let args: Vec<&str> = base.chain(RUN).chain(fresh).collect();
+    succeeds(&pretrain(folder.path(), &args));
+    assert_eq!(losses(&run), losses(&folder.path().join("fresh")));
+    assert_eq!(history(folder.path()), [(0, "lr".to_owned())]);
 }
 
 #[test]
