@@ -154,8 +154,12 @@ impl Victim<'_> {
         let ending = Ending::of(&run);
         assert_eq!(ending.losses, self.expected.losses, "losses of {}", run.display());
         assert!(ending == self.expected, "tensors of {}", run.display());
-        let left: Vec<_> = fs::read_dir(run.join("checkpoints")).unwrap().collect();
-        assert_eq!(left.len(), 2, "nothing half-written stays: {left:?}");
+        for folder in [run.clone(), run.join("checkpoints"), run.join("reconstructions")] {
+            let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+            let left: Vec<_> =
+                names.filter(|name| name.to_string_lossy().contains("tmp")).collect();
+            assert!(left.is_empty(), "half-written files stay: {left:?}");
+        }
         self.found.runs += 1;
     }
 }
@@ -191,7 +195,7 @@ fn kill_and_compare(kills: usize, seed: u64, more: &[&str]) {
     }
     let hit = found.before_a_checkpoint + found.half_a_checkpoint + found.between_checkpoints;
     assert!(hit >= kills / 4, "the kills hit next to nothing: {found:?}");
-    assert!(found.half_a_checkpoint > 0, "no kill hit a save: {found:?}");
+    assert!(kills < 50 || found.half_a_checkpoint > 0, "no kill hit a save: {found:?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The folder of a run.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +19,8 @@ use crate::settings::Settings;
 const RECIPE: &str = "recipe.toml";
 const METRICS: &str = "metrics.jsonl";
 const CHANGES: &str = "changes.jsonl";
+const CHECKPOINTS: &str = "checkpoints";
+const PICTURES: &str = "reconstructions";
 
 /// How a run begins.
 pub enum Start {
@@ -113,6 +115,9 @@ impl Start {
             Self::Resume(begun) => {
                 let Begun { path, recipe, changes, .. } = *begun;
                 let lock = RecipeFile::open(&path.join(RECIPE), &recipe)?;
+                [path.clone(), path.join(CHECKPOINTS), path.join(PICTURES)]
+                    .iter()
+                    .for_each(|folder| sweep(folder));
                 Ok((RunFolder::new(path, lock), Some(changes)))
             }
             Self::Fresh(place) => {
@@ -123,6 +128,19 @@ impl Start {
                 Ok((RunFolder::new(path, lock), None))
             }
         }
+    }
+}
+
+/// Deletes what a killed session was writing: whatever is renamed once it is whole is called `.tmp-...` until then. A
+/// half-written checkpoint could take the room that the next one needs.
+fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in
+        entries.flatten().filter(|e| e.file_name().as_encoded_bytes().starts_with(b".tmp-"))
+    {
+        let path = entry.path();
+        // Best effort: what cannot be deleted cannot be written either, and that is said where it is tried.
+        let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     }
 }
 
@@ -185,7 +203,7 @@ fn newest(name: &str) -> Option<PathBuf> {
 
 /// Whether a folder has anything of a run in it.
 fn holds_run(path: &Path) -> bool {
-    [RECIPE, "checkpoints", "encoder.safetensors", METRICS]
+    [RECIPE, CHECKPOINTS, "encoder.safetensors", METRICS]
         .iter()
         .any(|name| path.join(name).exists())
 }
@@ -221,7 +239,12 @@ impl RunFolder {
         recipe: &str,
     ) -> anyhow::Result<()> {
         history.add(step, changes);
-        write_atomic(self.path.join(CHANGES), history.text()?.as_bytes())?;
+        let file = self.path.join(CHANGES);
+        write_atomic(&file, history.text()?.as_bytes())?;
+        // On the disk before the recipe that it vouches for.
+        File::open(&file)
+            .and_then(|file| file.sync_all())
+            .with_context(|| file.display().to_string())?;
         let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         lock.replace(recipe)
     }
@@ -243,12 +266,12 @@ impl RunFolder {
     }
 
     pub fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoints")
+        self.path.join(CHECKPOINTS)
     }
 
     /// The picture made after `step` steps.
     pub fn picture_path(&self, step: u64) -> PathBuf {
-        self.path.join("reconstructions").join(format!("step-{step:08}.png"))
+        self.path.join(PICTURES).join(format!("step-{step:08}.png"))
     }
 
     /// The newest checkpoint that verifies; none in a run that was cut off before its first.
