@@ -116,7 +116,7 @@ pub fn parse_set(text: &str) -> anyhow::Result<Table> {
 }
 
 /// Every key a recipe may have: the flags' names.
-fn keys() -> Vec<String> {
+pub fn keys() -> Vec<String> {
     let command = Flags::augment_args(Command::new("keys"));
     command.get_arguments().map(|arg| arg.get_id().to_string()).collect()
 }

@@ -294,8 +294,13 @@ fn validation(flags: &mut Flags) -> anyhow::Result<Validation> {
         (None, None) => ValidationData::None,
     };
     let epochs = flags.epochs.unwrap_or(EPOCHS);
-    let every = *flags.val_every.get_or_insert(((epochs / 20.0).ceil() as u64).max(1));
+    let every = *flags.val_every.get_or_insert(default_val_every(epochs));
     Ok(Validation { data, every: count("val_every", every, 1 << 40)? })
+}
+
+/// Epochs between validations, if nothing is said: a twentieth of the run's.
+pub fn default_val_every(epochs: f64) -> u64 {
+    ((epochs / 20.0).ceil() as u64).max(1)
 }
 
 /// Epochs of MAE's published pre-training.

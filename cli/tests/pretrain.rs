@@ -42,7 +42,7 @@ fn the_demo_leaves_a_whole_run_folder() {
     assert_eq!(names(&run.join("checkpoints")), ["step-00000003"]);
     assert_eq!(
         names(&run.join("checkpoints/step-00000003")),
-        ["model.safetensors", "optimizer.safetensors", "state.json"]
+        ["model.safetensors", "optimizer.safetensors", "state.json", "state.json.sha256"]
     );
     assert_eq!(
         names(&run.join("reconstructions")),

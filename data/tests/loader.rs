@@ -221,6 +221,34 @@ fn more_corrupt_samples_than_the_limit_are_an_error_at_the_same_batch() {
 }
 
 #[test]
+fn corrupt_samples_are_counted_on_where_a_run_goes_on() {
+    let settings = |workers, max| LoaderConfig {
+        shuffle: false,
+        group: 4,
+        workers,
+        max_corrupt: MaxCorrupt::Count(max),
+        ..config()
+    };
+    let source = || Numbered { corrupt: vec![1, 6, 14, 17], ..Numbered::new(20) };
+    let mut whole = loader(source(), settings(2, 4)).unwrap();
+    whole.by_ref().take(2).for_each(|batch| drop(batch.unwrap()));
+    let (start, known_corrupt) = (whole.state(), whole.corrupt().to_vec());
+    assert_eq!(known_corrupt.len(), 2);
+    whole.by_ref().for_each(|batch| drop(batch.unwrap()));
+    for workers in [1, 3] {
+        let known_corrupt = known_corrupt.clone();
+        let on = LoaderConfig { start, known_corrupt, ..settings(workers, 4) };
+        let mut rest = loader(source(), on).unwrap();
+        rest.by_ref().for_each(|batch| drop(batch.unwrap()));
+        assert_eq!(rest.corrupt(), whole.corrupt(), "each once, in the order they were met");
+    }
+    // The third ends it, as it would have in one go.
+    let on = LoaderConfig { start, known_corrupt, ..settings(1, 2) };
+    let message = loader(source(), on).unwrap().find_map(Result::err).unwrap().to_string();
+    assert!(message.contains("corrupt samples: 3, more than the limit of 2"), "{message}");
+}
+
+#[test]
 fn nothing_but_corrupt_samples_is_an_error() {
     for max_corrupt in [MaxCorrupt::Count(1_000), MaxCorrupt::Auto, MaxCorrupt::Share(1.0)] {
         let source = Numbered { corrupt: (0..40).collect(), ..Numbered::new(40) };

@@ -15,9 +15,10 @@ const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const EMA: &str = "ema.safetensors";
 const STATE: &str = "state.json";
+const STATE_SUM: &str = "state.json.sha256";
 const TEMPORARY: &str = ".tmp-step-";
 
-/// `state.json`: the state, and what vouches for the files beside it.
+/// `state.json`: the state, and what vouches for the tensors beside it. `state.json.sha256` vouches for this file.
 #[derive(Debug, Serialize, Deserialize)]
 struct StateFile {
     format: u32,
@@ -157,6 +158,11 @@ impl Checkpoint {
     pub fn open(path: &Path) -> Result<Self> {
         let bad = |problem: String| Error::BadCheckpoint { path: path.to_owned(), problem };
         let text = fs::read(path.join(STATE)).map_err(|e| bad(format!("{STATE}: {e}")))?;
+        let sum = fs::read_to_string(path.join(STATE_SUM))
+            .map_err(|e| bad(format!("{STATE_SUM}: {e}")))?;
+        if sum.split_whitespace().next() != Some(&hex(Sha256::digest(&text))) {
+            return Err(bad(format!("{STATE} is not what was saved (its checksum differs)")));
+        }
         let file: StateFile = serde_json::from_slice(&text)
             .map_err(|e| bad(format!("{STATE} is not a checkpoint's state: {e}")))?;
         if file.format != FORMAT {
@@ -236,9 +242,10 @@ fn write_files(folder: &Path, snapshot: Snapshot) -> Result<()> {
     let path = folder.join(STATE);
     let text = serde_json::to_vec_pretty(&file)
         .map_err(|e| Error::io("writing", &path)(std::io::Error::other(e)))?;
-    File::create(&path)
-        .and_then(|mut out| out.write_all(&text).and_then(|()| out.sync_all()))
-        .map_err(Error::io("writing", &path))?;
+    write(&path, &text)?;
+    // A line that `sha256sum -c` reads.
+    let sum = format!("{}  {STATE}\n", hex(Sha256::digest(&text)));
+    write(&folder.join(STATE_SUM), sum.as_bytes())?;
     sync(folder)
 }
 
@@ -273,5 +280,16 @@ fn sha256(path: &Path) -> Result<String> {
         }
         hasher.update(&buffer[..read]);
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(hasher.finalize()))
+}
+
+fn hex(bytes: impl AsRef<[u8]>) -> String {
+    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes a small file and flushes it.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    File::create(path)
+        .and_then(|mut out| out.write_all(bytes).and_then(|()| out.sync_all()))
+        .map_err(Error::io("writing", path))
 }

@@ -57,6 +57,27 @@ impl EventWriter {
         Ok(writer)
     }
 
+    /// Starts a new event file, as [`create`](Self::create) does, for a run that goes on after `step` steps.
+    ///
+    /// It begins with a `SessionLog` `START` event of the step after: what earlier files hold of that step and later
+    /// ones was lost to the run, and TensorBoard drops it (`_CheckForRestartAndMaybePurge` of its `event_accumulator`:
+    /// everything whose step is not below the event's).
+    ///
+    /// # Errors
+    ///
+    /// If the folder or the file cannot be created or written.
+    pub fn resume(dir: impl AsRef<Path>, step: u64) -> io::Result<Self> {
+        let mut writer = Self::create(dir)?;
+        writer.write(&Event {
+            wall_time: wall_time().as_secs_f64(),
+            step: signed(step.saturating_add(1)),
+            session_log: Some(SessionLog { status: SESSION_START }),
+            ..Event::default()
+        })?;
+        writer.flush()?;
+        Ok(writer)
+    }
+
     /// Where the events go.
     pub fn path(&self) -> &Path {
         &self.path
@@ -117,7 +138,7 @@ impl EventWriter {
     fn summary(&mut self, step: u64, value: Value) -> io::Result<()> {
         self.write(&Event {
             wall_time: wall_time().as_secs_f64(),
-            step: i64::try_from(step).unwrap_or(i64::MAX),
+            step: signed(step),
             summary: Some(Summary { value: vec![value] }),
             ..Event::default()
         })
@@ -126,6 +147,11 @@ impl EventWriter {
     fn write(&mut self, event: &Event) -> io::Result<()> {
         write_frame(&mut self.file, &event.encode_to_vec())
     }
+}
+
+/// A step as the format has it.
+fn signed(step: u64) -> i64 {
+    i64::try_from(step).unwrap_or(i64::MAX)
 }
 
 fn invalid_input(message: String) -> io::Error {
@@ -178,6 +204,18 @@ struct Event {
     file_version: Option<String>,
     #[prost(message, optional, tag = "5")]
     summary: Option<Summary>,
+    #[prost(message, optional, tag = "7")]
+    session_log: Option<SessionLog>,
+}
+
+/// `START` of `tensorflow.SessionLog.SessionStatus`.
+const SESSION_START: i32 = 1;
+
+/// `tensorflow.SessionLog`; the enumeration is an integer on the wire.
+#[derive(Clone, PartialEq, Message)]
+struct SessionLog {
+    #[prost(int32, tag = "1")]
+    status: i32,
 }
 
 /// `tensorflow.Summary`.
@@ -283,6 +321,28 @@ mod tests {
         let image = value(&events[3]).image.unwrap();
         assert_eq!((image.width, image.height, image.colorspace), (20, 10, 3));
         assert_eq!(image.encoded_image_string, [1, 2, 3]);
+    }
+
+    /// The bytes are those of TensorBoard's own `Event(wall_time=1.5, step=13, session_log=SessionLog(status=START))`.
+    #[test]
+    fn a_run_that_goes_on_says_from_where() {
+        let start = Event {
+            wall_time: 1.5,
+            step: 13,
+            session_log: Some(SessionLog { status: SESSION_START }),
+            ..Event::default()
+        };
+        let hex: String = start.encode_to_vec().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "09000000000000f83f100d3a020801");
+
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = EventWriter::resume(dir.path(), 12).unwrap();
+        writer.scalar("train/loss", 13, 0.5).unwrap();
+        writer.flush().unwrap();
+        let events = read_events(writer.path());
+        let started = |event: &Event| event.session_log.as_ref().map(|log| log.status);
+        assert_eq!(events.iter().map(started).collect::<Vec<_>>(), [None, Some(1), None]);
+        assert_eq!((events[1].step, events[2].step), (13, 13));
     }
 
     #[test]

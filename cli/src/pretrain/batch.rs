@@ -13,6 +13,7 @@ use longmae_masking::{MaskBatch, MaskStrategy};
 use longmae_patching::PatchGrid;
 use longmae_train::{Batches, BoxError, Stateful};
 use longmae_vit::DropPath;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::data::Sources;
@@ -101,9 +102,18 @@ impl TrainBatches {
         Ok(Self { source, digest, settings: settings.clone(), loader, first })
     }
 
-    /// Corrupt samples met so far.
+    /// Corrupt samples of the first batch, which was made before the run had a log.
+    pub fn early_corrupt(&self) -> &[CorruptSample] {
+        if self.first.is_some() { self.loader.corrupt() } else { &[] }
+    }
+
+    /// Corrupt samples met so far, in earlier sessions too.
     pub fn corrupt(&self) -> &[CorruptSample] {
         self.loader.corrupt()
+    }
+
+    fn steps_per_epoch(&self) -> u64 {
+        self.loader.batches_per_epoch() / self.settings.batching.accum_iter as u64
     }
 }
 
@@ -120,6 +130,8 @@ impl Stateful for TrainBatches {
             "position": state.position,
             "images": self.source.len(),
             "digest": self.digest,
+            "steps_per_epoch": self.steps_per_epoch(),
+            "corrupt": self.loader.corrupt(),
         })
     }
 
@@ -137,13 +149,24 @@ impl Stateful for TrainBatches {
         }
         let number =
             |key: &str| state[key].as_u64().ok_or_else(|| format!("its loader state has no {key}"));
-        let state = LoaderState {
+        let (then, now) = (state["steps_per_epoch"].as_u64(), self.steps_per_epoch());
+        if let Some(then) = then.filter(|then| *then != now) {
+            return Err(format!(
+                "an epoch of the data had {then} steps when the run was begun, and has {now} now: the weights of its \
+                 parts are not what they were"
+            )
+            .into());
+        }
+        let start = LoaderState {
             seed: number("seed")?,
             epoch: number("epoch")?,
             position: number("position")?,
         };
+        // Null in checkpoints of before they were kept.
+        let corrupt = Option::<Vec<CorruptSample>>::deserialize(&state["corrupt"])?;
         self.first = None;
-        self.loader = train_loader(&self.source, &self.settings, state)?;
+        self.loader =
+            loader_after(&self.source, &self.settings, start, corrupt.unwrap_or_default())?;
         Ok(())
     }
 }
@@ -169,17 +192,28 @@ fn digest(source: &dyn Source) -> String {
     hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Endless batches to train on.
+/// Endless batches to train on, from `start` on.
 pub fn train_loader(
     source: &Arc<dyn Source>,
     settings: &Settings,
     start: LoaderState,
+) -> anyhow::Result<Loader<Batch>> {
+    loader_after(source, settings, start, Vec::new())
+}
+
+/// Endless batches to train on, from `start` on; before it, `known_corrupt` were met.
+fn loader_after(
+    source: &Arc<dyn Source>,
+    settings: &Settings,
+    start: LoaderState,
+    known_corrupt: Vec<CorruptSample>,
 ) -> anyhow::Result<Loader<Batch>> {
     let config = LoaderConfig {
         group: settings.batching.effective,
         repeat: settings.repeat,
         aug_repeats: settings.aug_repeats,
         start,
+        known_corrupt,
         ..loader_config(settings)
     };
     let transform = TrainTransform {

@@ -1,30 +1,20 @@
 //! The folder of a run.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
+use longmae_report::write_atomic;
 use longmae_train::{Checkpoint, Checkpoints};
-use toml::Table;
 
+use super::changes::{Allowed, Change, Changes, History, Request};
+use super::recipe_file::RecipeFile;
 use super::{Args, Asked};
 use crate::exit::usage;
 use crate::recipe;
 use crate::settings::Settings;
-
-/// Settings that may change when a run goes on: they change how it runs, not what it computes.
-const FREE: [&str; 8] = [
-    "workers",
-    "threads",
-    "save_every",
-    "keep",
-    "keep_best",
-    "pictures_every",
-    "log_every",
-    "max_corrupt",
-];
 
 /// Every setting of a run.
 pub const RECIPE: &str = "recipe.toml";
@@ -32,6 +22,8 @@ pub const RECIPE: &str = "recipe.toml";
 pub const METRICS: &str = "metrics.jsonl";
 /// The folder of pictures.
 pub const RECONSTRUCTIONS: &str = "reconstructions";
+const CHANGES: &str = "changes.jsonl";
+const CHECKPOINTS: &str = "checkpoints";
 
 /// How a run begins.
 pub enum Start {
@@ -58,15 +50,18 @@ impl Place {
 /// A run that was begun.
 pub struct Begun {
     path: PathBuf,
-    recipe: Table,
+    /// Its `recipe.toml`.
+    recipe: String,
+    settings: Settings,
+    changes: Changes,
 }
 
 /// Decides where the run goes, from `--out` and `--resume`.
-pub fn choose(args: &Args, asked: &Asked) -> anyhow::Result<Start> {
+pub fn choose(args: &Args, asked: &Asked, allowed: &Allowed) -> anyhow::Result<Start> {
     match args.resume.as_deref() {
         None | Some("none") => Ok(Start::Fresh(Place::choose(args, asked))),
         Some("auto") => match args.out.clone().or_else(|| newest(&asked.name)) {
-            Some(path) if holds_run(&path) => resume(path, asked),
+            Some(path) if holds_run(&path) => resume(path, &asked.request(allowed)),
             _ => Ok(Start::Fresh(Place::choose(args, asked))),
         },
         Some(folder) => {
@@ -80,20 +75,20 @@ pub fn choose(args: &Args, asked: &Asked) -> anyhow::Result<Start> {
             if !holds_run(&path) {
                 bail!("--resume {folder}: this folder holds no run (no recipe.toml)");
             }
-            resume(path, asked)
+            resume(path, &asked.request(allowed))
         }
     }
 }
 
-/// Goes on with a run. What was asked for, a recipe included, must be what it was begun with.
-fn resume(path: PathBuf, asked: &Asked) -> anyhow::Result<Start> {
+/// Goes on with a run. What was asked for, a recipe included, must be what it was begun with, or be allowed to differ.
+fn resume(path: PathBuf, request: &Request<'_>) -> anyhow::Result<Start> {
     let file = path.join(RECIPE);
-    let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let recipe = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     // A damaged file on the disk is no mistake of the arguments.
-    let recipe = recipe::parse(&file.display().to_string(), &text);
-    let begun = Begun { recipe: recipe.map_err(|e| anyhow::anyhow!("{e}"))?, path };
-    begun.check(asked.explicit())?;
-    Ok(Start::Resume(Box::new(begun)))
+    let stored =
+        recipe::parse(&file.display().to_string(), &recipe).map_err(|e| anyhow::anyhow!("{e}"))?;
+    let (settings, changes) = Changes::make(&path, &stored, request)?;
+    Ok(Start::Resume(Box::new(Begun { path, recipe, settings, changes })))
 }
 
 impl Begun {
@@ -102,36 +97,9 @@ impl Begun {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// The run's own settings, with those typed now that may change.
-    pub fn settings(&self, typed: &Table) -> anyhow::Result<Settings> {
-        let mut table = self.recipe.clone();
-        let free = typed.iter().filter(|(key, _)| FREE.contains(&key.as_str()));
-        table.extend(free.map(|(key, value)| (key.clone(), value.clone())));
-        Settings::resolve(recipe::to_flags("recipe.toml", &table)?)
-    }
-
-    /// Refuses settings that differ from those the run was begun with.
-    fn check(&self, asked: &Table) -> anyhow::Result<()> {
-        // Both sides through the same types, so that 1 and 1.0 are equal.
-        let asked = recipe::to_table(&recipe::to_flags("now", asked)?)?;
-        let differ: Vec<String> = asked
-            .iter()
-            .filter(|(key, value)| {
-                !FREE.contains(&key.as_str()) && self.recipe.get(*key) != Some(*value)
-            })
-            .map(|(key, value)| {
-                let was = self.recipe.get(key).map_or("not set".to_owned(), ToString::to_string);
-                format!("{key} was {was}, now {value}")
-            })
-            .collect();
-        if differ.is_empty() {
-            return Ok(());
-        }
-        bail!(
-            "{} was begun with other settings: {}; leave them away, or start a new run",
-            self.path.display(),
-            differ.join("; ")
-        );
+    /// The run's own settings, with those that changed now.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 }
 
@@ -144,29 +112,38 @@ impl Start {
         }
     }
 
-    /// Creates the folder, or opens it; tells whether checkpoints are to be looked for.
-    pub fn open(self, recipe: &str) -> anyhow::Result<(RunFolder, bool)> {
+    /// Creates the folder, or opens it; then with what changed, and checkpoints are to be looked for.
+    pub fn open(self, recipe: &str) -> anyhow::Result<(RunFolder, Option<Changes>)> {
         match self {
             Self::Resume(begun) => {
-                let file = begun.path.join(RECIPE);
-                let lock = File::open(&file).with_context(|| file.display().to_string())?;
-                Ok((RunFolder::lock(begun.path, lock)?, true))
+                let Begun { path, recipe, changes, .. } = *begun;
+                let lock = RecipeFile::open(&path.join(RECIPE), &recipe)?;
+                [path.clone(), path.join(CHECKPOINTS), path.join(RECONSTRUCTIONS)]
+                    .iter()
+                    .for_each(|folder| sweep(folder));
+                Ok((RunFolder::new(path, lock), Some(changes)))
             }
             Self::Fresh(place) => {
                 let path = create(place)?;
-                let file = path.join(RECIPE);
-                let mut lock = match File::create_new(&file) {
-                    Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(taken(&path)),
-                    lock => lock.with_context(|| format!("cannot create {}", file.display()))?,
+                let Some(lock) = RecipeFile::create(&path.join(RECIPE), recipe)? else {
+                    return Err(taken(&path));
                 };
-                if let Err(e) = lock.write_all(recipe.as_bytes()).and_then(|()| lock.sync_all()) {
-                    // Half a recipe would look like a run.
-                    let _ = fs::remove_file(&file);
-                    return Err(anyhow::Error::from(e).context(file.display().to_string()));
-                }
-                Ok((RunFolder::lock(path, lock)?, false))
+                Ok((RunFolder::new(path, lock), None))
             }
         }
+    }
+}
+
+/// Deletes what a killed session was writing: whatever is renamed once it is whole is called `.tmp-...` until then. A
+/// half-written checkpoint could take the room that the next one needs.
+fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in
+        entries.flatten().filter(|e| e.file_name().as_encoded_bytes().starts_with(b".tmp-"))
+    {
+        let path = entry.path();
+        // Best effort: what cannot be deleted cannot be written either, and that is said where it is tried.
+        let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     }
 }
 
@@ -221,13 +198,15 @@ fn newest(name: &str) -> Option<PathBuf> {
         .filter(|file| {
             file.strip_prefix(&prefix).and_then(|rest| rest.get(..15)).is_some_and(is_time)
         })
+        // One that was cut off before it wrote anything is none.
+        .filter(|file| holds_run(&Path::new("runs").join(file)))
         .max()
         .map(|file| Path::new("runs").join(file))
 }
 
 /// Whether a folder has anything of a run in it.
 fn holds_run(path: &Path) -> bool {
-    [RECIPE, "checkpoints", "encoder.safetensors", METRICS]
+    [RECIPE, CHECKPOINTS, "encoder.safetensors", METRICS]
         .iter()
         .any(|name| path.join(name).exists())
 }
@@ -236,18 +215,41 @@ fn holds_run(path: &Path) -> bool {
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
-    _lock: Arc<File>,
+    lock: Arc<Mutex<RecipeFile>>,
 }
 
 impl RunFolder {
-    fn lock(path: PathBuf, lock: File) -> anyhow::Result<Self> {
-        match lock.try_lock() {
-            // A file system without locks cannot tell.
-            Ok(()) | Err(TryLockError::Error(_)) => Ok(Self { path, _lock: Arc::new(lock) }),
-            Err(TryLockError::WouldBlock) => {
-                bail!("another process is training in {}", path.display())
-            }
+    fn new(path: PathBuf, lock: RecipeFile) -> Self {
+        Self { path, lock: Arc::new(Mutex::new(lock)) }
+    }
+
+    /// The changes that were allowed in earlier sessions.
+    pub fn history(&self) -> anyhow::Result<History> {
+        let file = self.path.join(CHANGES);
+        match fs::read_to_string(&file) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(History::default()),
+            text => Ok(History::parse(&text.with_context(|| file.display().to_string())?)),
         }
+    }
+
+    /// Makes changes the run's own: first its history has them, then `recipe.toml`. What is cut off in between is as if
+    /// it had not been.
+    pub fn change(
+        &self,
+        mut history: History,
+        step: u64,
+        changes: &[Change],
+        recipe: &str,
+    ) -> anyhow::Result<()> {
+        history.add(step, changes);
+        let file = self.path.join(CHANGES);
+        write_atomic(&file, history.text()?.as_bytes())?;
+        // On the disk before the recipe that it vouches for.
+        File::open(&file)
+            .and_then(|file| file.sync_all())
+            .with_context(|| file.display().to_string())?;
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        lock.replace(recipe)
     }
 
     pub fn path(&self) -> &Path {
@@ -267,7 +269,7 @@ impl RunFolder {
     }
 
     pub fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoints")
+        self.path.join(CHECKPOINTS)
     }
 
     /// The picture made after `step` steps.
@@ -292,7 +294,7 @@ impl RunFolder {
              loss.svg             the loss curve\n  \
              reconstructions/     what the model sees and predicts\n  \
              metrics.jsonl        every step; events.out.tfevents.* is the same for TensorBoard\n  \
-             recipe.toml          every setting; log.txt what was said"
+             recipe.toml          every setting; log.txt what was said; changes.jsonl what changed on the way"
         )
     }
 }

@@ -1,6 +1,7 @@
 //! Pre-training: from arguments to a run folder.
 
 mod batch;
+mod changes;
 mod curve;
 mod data;
 mod dry_run;
@@ -8,6 +9,7 @@ mod folder;
 mod info;
 mod observer;
 mod pictures;
+mod recipe_file;
 mod session;
 mod task;
 mod validation;
@@ -28,6 +30,7 @@ use crate::exit::usage;
 use crate::flags::Flags;
 use crate::recipe;
 use crate::settings::Settings;
+use changes::{Allowed, Request};
 use folder::Start;
 use session::Session;
 
@@ -43,6 +46,15 @@ pub struct Args {
     /// there is none; a folder goes on with that run
     #[arg(long, value_name = "auto|DIR", help_heading = "Run")]
     resume: Option<String>,
+    /// Settings that may differ from those the run was begun with, and are then what is asked for now
+    #[arg(
+        long,
+        alias = "allow_changes",
+        value_name = "KEY[,KEY...]",
+        value_delimiter = ',',
+        help_heading = "Run"
+    )]
+    allow_changes: Vec<String>,
     /// Print the plan (lengths, parameters, GFLOP, memory, steps) and train nothing
     #[arg(long, help_heading = "Run")]
     dry_run: bool,
@@ -85,9 +97,10 @@ impl Asked {
         Ok(Self { name, table, typed, recipe_named: args.recipe.is_some() })
     }
 
-    /// What was asked for in so many words: a recipe that was named, and what was typed.
-    fn explicit(&self) -> &Table {
-        if self.recipe_named { &self.table } else { &self.typed }
+    /// What is asked of a run that goes on: a recipe that was named, and what was typed.
+    fn request<'a>(&'a self, allowed: &'a Allowed) -> Request<'a> {
+        let explicit = if self.recipe_named { &self.table } else { &self.typed };
+        Request { explicit, whole: self.recipe_named, typed: &self.typed, allowed }
     }
 
     fn settings(&self) -> anyhow::Result<Settings> {
@@ -98,11 +111,13 @@ impl Asked {
 /// Runs the command; `program` is how the user calls it, for messages.
 pub fn run(args: Args, program: &str) -> anyhow::Result<()> {
     Isa::requested().map_err(usage)?;
+    let resumes = args.resume.as_deref().is_some_and(|resume| resume != "none");
+    let allowed = Allowed::new(&args.allow_changes, resumes)?;
     let asked = Asked::new(&args)?;
-    let start = folder::choose(&args, &asked)?;
+    let start = folder::choose(&args, &asked, &allowed)?;
     let (name, settings) = match &start {
         Start::Fresh(_) => (asked.name.clone(), asked.settings()?),
-        Start::Resume(run) => (run.name(), run.settings(&asked.typed)?),
+        Start::Resume(run) => (run.name(), run.settings().clone()),
     };
     start.check()?;
     if args.dry_run {

@@ -15,6 +15,7 @@ use longmae_train::{
 };
 
 use super::batch::TrainBatches;
+use super::changes::{Change, Changes};
 use super::data::Sources;
 use super::folder::{RunFolder, Start};
 use super::observer::{Events, PretrainObserver};
@@ -61,11 +62,13 @@ impl<'a> Session<'a> {
     /// Trains in a new folder, or goes on in that of a run; `program` is how the user calls it, for messages.
     pub fn run(self, start: Start, program: &str) -> anyhow::Result<()> {
         let Self { settings, sources, config, task, mut batches, pictures } = self;
-        let (folder, resumes) = start.open(&config.recipe)?;
+        let (folder, changes) = start.open(&config.recipe)?;
         let terminal = Terminal::start(&folder.log_path(), settings.log_every)?;
         let mut trainer = Trainer::new(task, config.clone(), folder.checkpoints())?;
-        if resumes {
-            restore(&mut trainer, &folder, &mut batches)?;
+        if let Some(changes) = changes {
+            for change in restore(&mut trainer, &folder, &mut batches, &changes, &config.recipe)? {
+                terminal.say(&format!("changed from here on: {change}"));
+            }
         }
         let done = trainer.progress().step;
         let watched =
@@ -76,7 +79,7 @@ impl<'a> Session<'a> {
             return finish(&trainer, &folder, &terminal);
         }
         terminal.say(&words::greeting(&watched));
-        for warning in words::warnings(settings, &config, batches.corrupt()) {
+        for warning in words::warnings(settings, &config, batches.early_corrupt()) {
             tracing::warn!("{warning}");
         }
         let mut metrics = MetricsLog::open(&folder.metrics_path(), &trainer.progress(), &[])?;
@@ -106,16 +109,27 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Goes back to the newest checkpoint, if the run had come to one.
+/// Goes back to the newest checkpoint, if the run had come to one, and makes what was allowed to change the run's own.
 fn restore(
     trainer: &mut Trainer<PretrainTask>,
     folder: &RunFolder,
     batches: &mut TrainBatches,
-) -> anyhow::Result<()> {
-    let Some(checkpoint) = folder.latest_checkpoint()? else { return Ok(()) };
-    trainer
-        .restore(&checkpoint, batches)
-        .with_context(|| format!("cannot resume from {}", checkpoint.path().display()))
+    changes: &Changes,
+    recipe: &str,
+) -> anyhow::Result<Vec<Change>> {
+    let history = folder.history()?;
+    let checkpoint = folder.latest_checkpoint()?;
+    let changes = match checkpoint {
+        None => changes.made().to_vec(),
+        Some(checkpoint) => changes
+            .since(&checkpoint.state().recipe, &history)
+            .and_then(|changes| Ok(trainer.restore(&checkpoint, batches).map(|()| changes)?))
+            .with_context(|| format!("cannot resume from {}", checkpoint.path().display()))?,
+    };
+    if !changes.is_empty() {
+        folder.change(history, trainer.progress().step, &changes, recipe)?;
+    }
+    Ok(changes)
 }
 
 /// How the engine is to train, once the length of an epoch is known.

@@ -46,17 +46,16 @@ pub fn greeting(watched: &Watched<'_>) -> String {
     )
 }
 
-/// What a user would want to know before a long run.
+/// What a user would want to know before a long run. Corrupt samples of the first batch were met before there was a log.
 pub fn warnings(
     settings: &Settings,
     config: &TrainConfig,
-    corrupt: &[CorruptSample],
+    early_corrupt: &[CorruptSample],
 ) -> Vec<String> {
-    // Corrupt samples of the first batch were met before there was a log.
     let replaced = |sample: &CorruptSample| {
         format!("corrupt sample {} is replaced by the next good one: {}", sample.id, sample.reason)
     };
-    let mut warnings: Vec<String> = corrupt.iter().map(replaced).collect();
+    let mut warnings: Vec<String> = early_corrupt.iter().map(replaced).collect();
     let schedule = config.schedule;
     if schedule.warmup_epochs >= schedule.epochs {
         warnings.push(format!(

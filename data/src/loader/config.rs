@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::corrupt::CorruptSample;
 use crate::error::{Error, Result};
 
 /// How a [`Loader`](crate::Loader) loads.
@@ -35,6 +36,8 @@ pub struct LoaderConfig {
     pub aug_repeats: usize,
     /// How many distinct corrupt samples are put up with.
     pub max_corrupt: MaxCorrupt,
+    /// The corrupt samples that were met before `start`: they count, and are not warned of again.
+    pub known_corrupt: Vec<CorruptSample>,
     /// The seed, and where to start.
     pub start: LoaderState,
     /// The number of the epoch to end before, or `None` to go on for ever.
@@ -56,6 +59,7 @@ impl Default for LoaderConfig {
             repeat: 1,
             aug_repeats: 1,
             max_corrupt: MaxCorrupt::default(),
+            known_corrupt: Vec::new(),
             start: LoaderState::default(),
             epochs: None,
         }

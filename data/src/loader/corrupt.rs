@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// A sample that could not be read or decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CorruptSample {
     /// Its name.
     pub id: String,
@@ -22,8 +24,10 @@ pub(super) struct CorruptLog {
 }
 
 impl CorruptLog {
-    pub fn new(limit: usize) -> Self {
-        Self { limit, known: HashSet::new(), samples: Vec::new() }
+    /// Goes on from the samples that were met before.
+    pub fn new(limit: usize, before: Vec<CorruptSample>) -> Self {
+        let known = before.iter().map(|sample| sample.id.clone()).collect();
+        Self { limit, known, samples: before }
     }
 
     pub fn samples(&self) -> &[CorruptSample] {

@@ -97,7 +97,7 @@ impl<B: Send + 'static> Loader<B> {
             issued: 0,
             delivered: 0,
             queue: config.queue as u64,
-            corrupt: CorruptLog::new(corrupt_limit),
+            corrupt: CorruptLog::new(corrupt_limit, config.known_corrupt),
             stop,
             workers: Vec::new(),
         };
