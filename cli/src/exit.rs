@@ -29,8 +29,13 @@ pub fn usage(message: impl fmt::Display) -> anyhow::Error {
 /// Prints an error, if there is one, and gives the exit code.
 pub fn code(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    error_line(format!("error: {}", describe(&error)));
+    say(&error);
     ExitCode::from(if error.is::<UsageError>() { USAGE } else { FAILURE })
+}
+
+/// Prints an error.
+pub fn say(error: &anyhow::Error) {
+    error_line(format!("error: {}", describe(error)));
 }
 
 /// The chain of causes on one line; a cause whose text the one above it already holds is left out.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use longmae_train::{Collective, Status};
 
+use crate::exit;
+
 /// Where launchers tell how many processes they started: Open MPI's mpirun, MPICH's, Slurm's srun.
 const SIZES: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"];
 
@@ -50,6 +52,22 @@ pub fn agree<T>(collective: &dyn Collective, own: anyhow::Result<T>) -> anyhow::
     let own = own?;
     all?;
     Ok(own)
+}
+
+/// Ends all ranks where this one can no longer talk to them: they would wait for it.
+pub fn abort_if_lost(
+    collective: &dyn Collective,
+    outcome: anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let Err(error) = outcome else { return Ok(()) };
+    let lost = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<longmae_train::Error>().is_some_and(longmae_train::Error::lost)
+    };
+    if collective.world() > 1 && error.chain().any(lost) {
+        exit::say(&error);
+        collective.abort();
+    }
+    Err(error)
 }
 
 /// All ranks must do the same: their `recipe` is that of rank 0.

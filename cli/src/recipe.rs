@@ -115,10 +115,11 @@ pub fn parse_set(text: &str) -> anyhow::Result<Table> {
     Ok(table)
 }
 
-/// Every key a recipe may have: the flags' names.
+/// Every key a recipe may have: the flags' names, and what is found out by itself.
 pub fn keys() -> Vec<String> {
     let command = Flags::augment_args(Command::new("keys"));
-    command.get_arguments().map(|arg| arg.get_id().to_string()).collect()
+    let flags = command.get_arguments().map(|arg| arg.get_id().to_string());
+    flags.chain(["ranks".to_owned()]).collect()
 }
 
 #[cfg(test)]

@@ -66,6 +66,8 @@ pub struct Settings {
     pub threads: Option<usize>,
     pub workers: usize,
     pub seed: u64,
+    /// Which of the ranks this process is; found out when they connect.
+    pub rank: usize,
 }
 
 /// What the validation loss is computed on, and how often.
@@ -151,6 +153,7 @@ impl Settings {
             threads: run.threads,
             workers: run.workers,
             seed: *flags.seed.get_or_insert(0),
+            rank: 0,
             flags,
         })
     }

@@ -44,6 +44,18 @@ impl Terminal {
         Ok(Self { bar, log_every })
     }
 
+    /// Warnings of a process that has no terminal and no log of its own.
+    pub fn warnings_alone() {
+        let layer = fmt::layer().with_target(false).without_time().with_writer(std::io::stderr);
+        let layer = layer.with_filter(LevelFilter::WARN);
+        let _ = tracing_subscriber::registry().with(layer).try_init();
+    }
+
+    /// Takes the progress bar away.
+    pub fn close(&self) {
+        self.bar.finish_and_clear();
+    }
+
     /// Says something on the terminal and in the log.
     pub fn say(&self, text: &str) {
         self.bar.suspend(|| output::line(text));
@@ -69,7 +81,6 @@ impl Terminal {
 }
 
 /// Shows the steps of a run.
-#[derive(Clone)]
 pub struct StepBar {
     terminal: Terminal,
     total: u64,
@@ -95,11 +106,6 @@ impl StepBar {
     /// Says something above the bar.
     pub fn say(&self, text: &str) {
         self.terminal.say(text);
-    }
-
-    /// Takes the bar away.
-    pub fn close(&self) {
-        self.terminal.bar.finish_and_clear();
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use common::{SMALL, losses, program, small, succeeds};
 
-/// Accumulation, drop path, several epochs; a checkpoint every second step.
-const RUN: [&str; 17] = [
+/// Accumulation, drop path, averaged weights, several epochs; a checkpoint every second step.
+const RUN: [&str; 19] = [
     "--data",
     "demo",
     "--repeat",
@@ -28,6 +28,8 @@ const RUN: [&str; 17] = [
     "0.2",
     "--save-every",
     "2",
+    "--ema",
+    "0.9",
     "--flip",
 ];
 
@@ -52,6 +54,7 @@ struct Ending {
     encoder: Vec<u8>,
     model: Vec<u8>,
     optimizer: Vec<u8>,
+    average: Vec<u8>,
 }
 
 impl Ending {
@@ -64,6 +67,7 @@ impl Ending {
             encoder: tensors(&run.join("encoder.safetensors")),
             model: tensors(&checkpoint.join("model.safetensors")),
             optimizer: tensors(&checkpoint.join("optimizer.safetensors")),
+            average: tensors(&checkpoint.join("ema.safetensors")),
         }
     }
 }

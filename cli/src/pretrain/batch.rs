@@ -251,7 +251,9 @@ fn loader_config(settings: &Settings) -> LoaderConfig {
         workers: settings.workers,
         queue: settings.workers + 2,
         batch_size: settings.batching.batch_size,
-        group: settings.batching.batch_size,
+        group: settings.batching.batch_size * settings.batching.ranks,
+        rank: settings.rank,
+        world: settings.batching.ranks,
         max_corrupt: settings.max_corrupt,
         ..LoaderConfig::default()
     }

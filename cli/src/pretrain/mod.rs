@@ -23,11 +23,12 @@ pub use pictures::image_spec;
 use std::path::PathBuf;
 
 use longmae_ops::Isa;
-use toml::Table;
+use toml::{Table, Value};
 
 use crate::environment;
 use crate::exit::usage;
 use crate::flags::Flags;
+use crate::ranks;
 use crate::recipe;
 use crate::settings::Settings;
 use changes::{Allowed, Request};
@@ -84,6 +85,7 @@ impl Asked {
             recipe::overlay(&mut typed, &recipe::parse_set(text)?);
         }
         recipe::overlay(&mut typed, &recipe::to_table(&args.flags)?);
+        typed.insert("ranks".to_owned(), Value::Integer(i64::try_from(ranks::expected())?));
         let (name, mut table) = match &args.recipe {
             Some(reference) => recipe::load(reference)?,
             // Somebody with data of their own does not want the demo's settings.
@@ -115,7 +117,7 @@ pub fn run(args: Args, program: &str) -> anyhow::Result<()> {
     let allowed = Allowed::new(&args.allow_changes, resumes)?;
     let asked = Asked::new(&args)?;
     let start = folder::choose(&args, &asked, &allowed)?;
-    let (name, settings) = match &start {
+    let (name, mut settings) = match &start {
         Start::Fresh(_) => (asked.name.clone(), asked.settings()?),
         Start::Resume(run) => (run.name(), run.settings().clone()),
     };
@@ -127,5 +129,9 @@ pub fn run(args: Args, program: &str) -> anyhow::Result<()> {
         return Err(usage(format!("recipe {name} needs --data (a folder of images)")));
     }
     environment::settle(settings.threads, settings.compute.grad_checkpoint)?;
-    Session::prepare(&settings)?.run(start, program)
+    let collective = ranks::connect(settings.batching.ranks)?;
+    settings.rank = collective.rank();
+    let outcome = Session::prepare(&settings, collective.clone())
+        .and_then(|session| session.run(start, program));
+    ranks::abort_if_lost(collective.as_ref(), outcome)
 }

@@ -55,7 +55,7 @@ impl Pictures {
         let indices = spread.map(|candidate| candidate * source.len() / tried).collect();
         let few: Arc<dyn Source> = Arc::new(Subset::new(source.clone(), indices)?);
         let mut one_by_one = settings.clone();
-        one_by_one.batching.batch_size = 1;
+        (one_by_one.batching.batch_size, one_by_one.batching.ranks) = (1, 1);
         one_by_one.max_corrupt = MaxCorrupt::Count(tried);
         let images = validation_loader(&few, &one_by_one)?.take(ROWS).collect::<Result<_, _>>()?;
         let spec = image_spec(settings);

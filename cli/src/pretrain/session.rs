@@ -11,7 +11,8 @@ use candle_core::Device;
 use longmae_mae::Mae;
 use longmae_ops::Params;
 use longmae_train::{
-    Checkpoints, EventWriter, MetricsLog, Outcome, Schedule, TrainConfig, Trainer, Watch,
+    Checkpoints, Collective, EventWriter, MetricsLog, Outcome, Schedule, TrainConfig, Trainer,
+    Watch,
 };
 
 use super::batch::TrainBatches;
@@ -24,6 +25,7 @@ use super::task::PretrainTask;
 use super::validation::{self, Validation};
 use super::words::Watched;
 use super::{info, words};
+use crate::ranks;
 use crate::recipe;
 use crate::settings::Settings;
 use crate::signals;
@@ -32,6 +34,7 @@ use crate::terminal::{Terminal, plural};
 /// Everything that a run needs and that can refuse it, made before its folder: a mistake leaves no half-started run.
 pub struct Session<'a> {
     settings: &'a Settings,
+    collective: Arc<dyn Collective>,
     sources: Sources,
     config: TrainConfig,
     task: PretrainTask,
@@ -41,7 +44,20 @@ pub struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Opens data and weights, builds the model and makes the first batch.
-    pub fn prepare(settings: &'a Settings) -> anyhow::Result<Self> {
+    pub fn prepare(
+        settings: &'a Settings,
+        collective: Arc<dyn Collective>,
+    ) -> anyhow::Result<Self> {
+        let own = Self::prepare_here(settings, collective.clone());
+        let session = ranks::agree(collective.as_ref(), own)?;
+        ranks::same_recipe(collective.as_ref(), &session.config.recipe)?;
+        Ok(session)
+    }
+
+    fn prepare_here(
+        settings: &'a Settings,
+        collective: Arc<dyn Collective>,
+    ) -> anyhow::Result<Self> {
         let sources = Sources::open(settings)?;
         let config = train_config(settings, sources.steps_per_epoch(settings)?)?;
         let params = Params::new(settings.seed, &Device::Cpu).computing(settings.compute);
@@ -51,6 +67,7 @@ impl<'a> Session<'a> {
         }
         Ok(Self {
             settings,
+            collective,
             batches: TrainBatches::open(&sources, settings)?,
             pictures: Pictures::new(sources.shown(), settings)?,
             task: PretrainTask::new(mae, params, settings, config.steps_per_epoch),
@@ -59,53 +76,112 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Trains in a new folder, or goes on in that of a run; `program` is how the user calls it, for messages.
+    /// Trains in a new folder, or goes on in that of a run; `program` is how the user calls it, for messages. Rank 0
+    /// alone has the folder and the terminal.
     pub fn run(self, start: Start, program: &str) -> anyhow::Result<()> {
-        let Self { settings, sources, config, task, mut batches, pictures } = self;
-        let (folder, changes) = start.open(&config.recipe)?;
-        let terminal = Terminal::start(&folder.log_path(), settings.log_every)?;
-        let mut trainer = Trainer::new(task, config.clone(), folder.checkpoints())?;
-        if let Some(changes) = changes {
-            for change in restore(&mut trainer, &folder, &mut batches, &changes, &config.recipe)? {
-                terminal.say(&format!("changed from here on: {change}"));
-            }
+        match self.settings.rank {
+            0 => self.lead(start, program),
+            _ => self.follow(),
         }
-        let done = trainer.progress().step;
-        let watched =
-            Watched { settings, sources: &sources, folder: &folder, config: &config, done };
-        if done >= config.total_steps {
-            let path = folder.path().display();
-            terminal.say(&format!("{path} is finished: {} done", plural(done, "step")));
-            return finish(&trainer, &folder, &terminal);
+    }
+
+    fn lead(self, start: Start, program: &str) -> anyhow::Result<()> {
+        let Self { settings, collective, sources, config, task, mut batches, pictures } = self;
+        let desk = Desk::open(settings, &sources, &config, task, start, &mut batches);
+        let (trainer, mut desk) = ranks::agree(collective.as_ref(), desk)?;
+        let mut trainer = trainer.among(collective.clone());
+        trainer.synchronize(&mut batches)?;
+        if trainer.progress().step >= config.total_steps {
+            return finish(&trainer, &desk.folder, &desk.terminal);
         }
-        terminal.say(&words::greeting(&watched));
-        for warning in words::warnings(settings, &config, batches.early_corrupt()) {
-            tracing::warn!("{warning}");
-        }
-        let mut metrics = MetricsLog::open(&folder.metrics_path(), &trainer.progress(), &[])?;
-        let stop = stop_flag(&terminal)?;
-        let bar = terminal.bar(done, config.total_steps);
-        let events: Events = Rc::new(RefCell::new(EventWriter::create(folder.path())?));
-        let norm_pix = settings.mae.norm_pix_loss;
-        let observer = PretrainObserver::new(bar.clone(), events.clone(), &folder, norm_pix)?;
-        let drawing = Drawing::new(pictures, &folder, events, &config, settings);
-        let mut watch = Watch::new(&mut metrics).observer(observer);
-        if let Some(held_out) = &sources.validation {
-            watch = watch.hook(Validation::new(held_out.clone(), settings));
-        }
-        let outcome = trainer.run(&mut batches, &mut watch.hook(drawing), &stop);
-        bar.close();
-        let resume = format!("{program} --resume {}", folder.path().display());
+        let drawing = Drawing::new(pictures, &desk.folder, desk.events.clone(), &config, settings);
+        let stop = stop_flag(Some(&desk.terminal))?;
+        let watch = Watch::new(&mut desk.metrics).observer(desk.observer);
+        let mut watch = validated(watch, &sources, settings, &collective).hook(drawing);
+        let outcome = trainer.run(&mut batches, &mut watch, &stop);
+        drop(watch);
+        desk.terminal.close();
+        let resume = format!("{program} --resume {}", desk.folder.path().display());
         let outcome = outcome.with_context(|| {
             format!("the run ended early (its last checkpoint can be resumed: {resume})")
         })?;
-        tell_losses(&trainer, &batches, &terminal);
+        tell_losses(&trainer, &batches, &desk.terminal);
         if outcome == Outcome::Finished {
-            return finish(&trainer, &folder, &terminal);
+            return finish(&trainer, &desk.folder, &desk.terminal);
         }
-        terminal
-            .say(&format!("stopped after step {}; go on with: {resume}", trainer.progress().step));
+        let step = trainer.progress().step;
+        desk.terminal.say(&format!("stopped after step {step}; go on with: {resume}"));
         Ok(())
+    }
+
+    /// What ranks other than 0 do: the same steps, without a folder and without words.
+    fn follow(self) -> anyhow::Result<()> {
+        let Self { settings, collective, sources, config, task, mut batches, .. } = self;
+        Terminal::warnings_alone();
+        let total_steps = config.total_steps;
+        let trainer = Trainer::new(task, config, "").map_err(Into::into);
+        let trainer = ranks::agree(collective.as_ref(), trainer)?;
+        let mut trainer = trainer.among(collective.clone());
+        trainer.synchronize(&mut batches)?;
+        if trainer.progress().step >= total_steps {
+            return Ok(());
+        }
+        let mut metrics = MetricsLog::nowhere();
+        let mut watch = validated(Watch::new(&mut metrics), &sources, settings, &collective);
+        trainer.run(&mut batches, &mut watch, &*stop_flag(None)?)?;
+        Ok(())
+    }
+}
+
+/// With validation, where there are images for it.
+fn validated<'a>(
+    watch: Watch<'a, PretrainTask>,
+    sources: &Sources,
+    settings: &Settings,
+    collective: &Arc<dyn Collective>,
+) -> Watch<'a, PretrainTask> {
+    match &sources.validation {
+        Some(images) => watch.hook(Validation::new(images.clone(), settings, collective.clone())),
+        None => watch,
+    }
+}
+
+/// What rank 0 has beside the others: the run's folder, and the terminal.
+struct Desk {
+    folder: RunFolder,
+    terminal: Terminal,
+    metrics: MetricsLog,
+    events: Events,
+    observer: PretrainObserver,
+}
+
+impl Desk {
+    /// Opens the folder, and goes back to its newest checkpoint if it has one.
+    fn open(
+        settings: &Settings,
+        sources: &Sources,
+        config: &TrainConfig,
+        task: PretrainTask,
+        start: Start,
+        batches: &mut TrainBatches,
+    ) -> anyhow::Result<(Trainer<PretrainTask>, Self)> {
+        let (folder, changes) = start.open(&config.recipe)?;
+        let terminal = Terminal::start(&folder.log_path(), settings.log_every)?;
+        let mut trainer = Trainer::new(task, config.clone(), folder.checkpoints())?;
+        let changes = match changes {
+            Some(changes) => restore(&mut trainer, &folder, batches, &changes, &config.recipe)?,
+            None => Vec::new(),
+        };
+        let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        let progress = trainer.progress();
+        let watched = Watched { settings, sources, folder: &folder, config, done: progress.step };
+        words::begin(&terminal, &watched, &changes, batches.early_corrupt());
+        let metrics = MetricsLog::open(&folder.metrics_path(), &progress, &changes)?;
+        let events = Rc::new(RefCell::new(EventWriter::resume(folder.path(), progress.step)?));
+        let bar = terminal.bar(progress.step, config.total_steps);
+        let norm_pix = settings.mae.norm_pix_loss;
+        let observer = PretrainObserver::new(bar, events.clone(), &folder, norm_pix)?;
+        Ok((trainer, Self { folder, terminal, metrics, events, observer }))
     }
 }
 
@@ -158,10 +234,12 @@ pub fn train_config(settings: &Settings, steps_per_epoch: u64) -> anyhow::Result
     })
 }
 
-fn stop_flag(terminal: &Terminal) -> anyhow::Result<Arc<AtomicBool>> {
-    let terminal = terminal.clone();
+fn stop_flag(terminal: Option<&Terminal>) -> anyhow::Result<Arc<AtomicBool>> {
+    let terminal = terminal.cloned();
     signals::stop_flag(move || {
-        terminal.say("finishing this step, then saving (once more to stop at once)");
+        if let Some(terminal) = &terminal {
+            terminal.say("finishing this step, then saving (once more to stop at once)");
+        }
     })
 }
 

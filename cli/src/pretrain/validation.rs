@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use longmae_data::{CorruptSample, Source, Subset};
+use longmae_data::{Source, Subset};
 use longmae_mae::Mae;
 use longmae_ops::inference;
-use longmae_train::{BestBy, BoxError, EvalRecord, Every, Hook, Progress};
+use longmae_train::{BestBy, BoxError, Collective, EvalRecord, Every, Hook, Progress, Status};
 
 use super::batch::validation_loader;
 use super::task::PretrainTask;
@@ -19,6 +19,7 @@ pub const BEST: BestBy = BestBy { kind: "eval", value: "loss" };
 pub struct Validation {
     source: Arc<dyn Source>,
     settings: Settings,
+    collective: Arc<dyn Collective>,
 }
 
 impl Hook<PretrainTask> for Validation {
@@ -42,33 +43,47 @@ impl Hook<PretrainTask> for Validation {
 }
 
 impl Validation {
-    pub fn new(source: Arc<dyn Source>, settings: &Settings) -> Self {
-        Self { source, settings: settings.clone() }
+    /// Each rank of `collective` computes its share.
+    pub fn new(
+        source: Arc<dyn Source>,
+        settings: &Settings,
+        collective: Arc<dyn Collective>,
+    ) -> Self {
+        Self { source, settings: settings.clone(), collective }
     }
 
     /// Mean loss over all images that can be read. Corrupt ones are left out from the pass on that meets them, which is
     /// made again, so that losses of different epochs are over the same images.
     fn loss(&mut self, mae: &Mae) -> anyhow::Result<f64> {
-        let (loss, corrupt) = self.pass(mae)?;
-        if corrupt.is_empty() {
-            return Ok(loss);
+        let own = self.pass(mae);
+        let failure = own.as_ref().err().map(|error| format!("{error:#}"));
+        let (sum, images, bad_samples) = own.as_ref().ok().cloned().unwrap_or_default();
+        let status = Status { failure, bad_samples, sums: vec![sum, images], stop: false };
+        let all =
+            if self.collective.world() == 1 { Ok(status) } else { status.agree(&*self.collective) };
+        own?;
+        let all = all?;
+        if all.bad_samples.is_empty() {
+            return Ok(all.sums[0] / all.sums[1]);
         }
-        let bad: BTreeSet<String> = corrupt.into_iter().map(|sample| sample.id).collect();
+        let bad: BTreeSet<String> = all.bad_samples.into_iter().collect();
         let good = (0..self.source.len()).filter(|index| !bad.contains(&self.source.id(*index)));
         self.source = Arc::new(Subset::new(self.source.clone(), good.collect())?);
         self.loss(mae)
     }
 
-    fn pass(&self, mae: &Mae) -> anyhow::Result<(f64, Vec<CorruptSample>)> {
+    /// The sum of this rank's losses, how many they are, and the names of corrupt samples.
+    fn pass(&self, mae: &Mae) -> anyhow::Result<(f64, f64, Vec<String>)> {
         let mut loader = validation_loader(&self.source, &self.settings)?;
-        let (mut sum, mut images) = (0.0, 0);
+        let (mut sum, mut images) = (0.0, 0.0);
         while let Some(batch) = loader.next_batch() {
             let batch = batch?;
             let output = inference(|| mae.forward(&batch.images, &batch.masks, None))?;
             let loss = output.loss.to_scalar::<f32>()?;
             sum += f64::from(loss) * batch.ids.len() as f64;
-            images += batch.ids.len();
+            images += batch.ids.len() as f64;
         }
-        Ok((sum / images as f64, loader.corrupt().to_vec()))
+        let corrupt = loader.corrupt().iter().map(|sample| sample.id.clone()).collect();
+        Ok((sum, images, corrupt))
     }
 }

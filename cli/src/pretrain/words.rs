@@ -10,7 +10,7 @@ use super::data::Sources;
 use super::dry_run;
 use super::folder::RunFolder;
 use crate::settings::Settings;
-use crate::terminal::plural;
+use crate::terminal::{Terminal, plural};
 
 /// The run to watch.
 pub struct Watched<'a> {
@@ -22,8 +22,29 @@ pub struct Watched<'a> {
     pub done: u64,
 }
 
+/// What is said before the first step; nothing more to a run that has done them all.
+pub fn begin(
+    terminal: &Terminal,
+    watched: &Watched<'_>,
+    changes: &[String],
+    corrupt: &[CorruptSample],
+) {
+    for change in changes {
+        terminal.say(&format!("changed from here on: {change}"));
+    }
+    let Watched { settings, folder, config, done, .. } = *watched;
+    if done >= config.total_steps {
+        let path = folder.path().display();
+        return terminal.say(&format!("{path} is finished: {} done", plural(done, "step")));
+    }
+    terminal.say(&greeting(watched));
+    for warning in warnings(settings, config, corrupt) {
+        tracing::warn!("{warning}");
+    }
+}
+
 /// What begins, or goes on, and where.
-pub fn greeting(watched: &Watched<'_>) -> String {
+fn greeting(watched: &Watched<'_>) -> String {
     let Watched { settings, sources, folder, config, done } = *watched;
     let grid = settings.mae.encoder.grid;
     let model = settings.flags.model.as_deref().unwrap_or_default();
@@ -31,7 +52,7 @@ pub fn greeting(watched: &Watched<'_>) -> String {
     let verb = if done == 0 { "training" } else { "resuming" };
     format!(
         "{verb} {model} on {images}: L = {} ({}x{} patches), {} visible, mask unit {}, {} to go\n\
-         {} kernels on {}, {}\n\
+         {} kernels on {}, {}{}\n\
          run folder: {}",
         grid.len(),
         grid.rows(),
@@ -42,12 +63,17 @@ pub fn greeting(watched: &Watched<'_>) -> String {
         settings.compute.kernels,
         Isa::current(),
         settings.compute.precision,
+        if settings.batching.ranks == 1 {
+            String::new()
+        } else {
+            format!(", {} ranks", settings.batching.ranks)
+        },
         folder.path().display()
     )
 }
 
 /// What a user would want to know before a long run. Corrupt samples of the first batch were met before there was a log.
-pub fn warnings(
+fn warnings(
     settings: &Settings,
     config: &TrainConfig,
     early_corrupt: &[CorruptSample],
