@@ -62,13 +62,8 @@ pub fn to_table(flags: &Flags) -> anyhow::Result<Table> {
 
 /// A table as settings. Unknown keys are refused with the nearest known one.
 pub fn to_flags(place: &str, table: &Table) -> anyhow::Result<Flags> {
-    let known = keys();
+    check_keys(place, table.keys())?;
     for key in table.keys() {
-        if !known.contains(key) {
-            let hint = nearest(key, known.iter().map(String::as_str))
-                .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-            return Err(usage(format!("{place}: unknown key `{key}`{hint}")));
-        }
         let one = Table::from_iter([(key.clone(), table[key].clone())]);
         one.try_into::<Flags>().map_err(|e| {
             let reason = e.message().to_owned();
@@ -115,8 +110,24 @@ pub fn parse_set(text: &str) -> anyhow::Result<Table> {
     Ok(table)
 }
 
+/// Refuses keys that no recipe has, with the nearest known one.
+pub fn check_keys<'a>(
+    place: &str,
+    keys: impl IntoIterator<Item = &'a String>,
+) -> anyhow::Result<()> {
+    let known = known_keys();
+    match keys.into_iter().find(|key| !known.contains(key)) {
+        None => Ok(()),
+        Some(key) => {
+            let hint = nearest(key, known.iter().map(String::as_str))
+                .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            Err(usage(format!("{place}: unknown key `{key}`{hint}")))
+        }
+    }
+}
+
 /// Every key a recipe may have: the flags' names, and what is found out by itself.
-pub fn keys() -> Vec<String> {
+fn known_keys() -> Vec<String> {
     let command = Flags::augment_args(Command::new("keys"));
     let flags = command.get_arguments().map(|arg| arg.get_id().to_string());
     flags.chain(["ranks".to_owned()]).collect()

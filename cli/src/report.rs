@@ -86,7 +86,9 @@ fn read(path: &Path, name: String) -> anyhow::Result<Run> {
     Ok(Run {
         name,
         facts: facts(&recipe, settings.as_ref()),
-        planned_steps: settings.and_then(|settings| planned_steps(&settings, &history)),
+        // Only the first step tells how long an epoch is.
+        planned_steps: settings
+            .and_then(|settings| Some(settings.total_steps(history.steps_per_epoch()?))),
         recipe: recipe.iter().map(|(key, value)| (key.clone(), plain(value))).collect(),
         history,
         pictures: read_pictures(&path.join(RECONSTRUCTIONS))?,
@@ -132,12 +134,6 @@ fn facts(recipe: &Table, settings: Option<&Settings>) -> Vec<(String, String)> {
         fact("mask unit", settings.masks.unit.to_string());
     }
     facts
-}
-
-/// Steps that the run is to take in all; none before its first tells how long an epoch is.
-fn planned_steps(settings: &Settings, history: &History) -> Option<u64> {
-    let whole = (settings.epochs * history.steps_per_epoch()? as f64).round().max(1.0) as u64;
-    Some(settings.max_steps.map_or(whole, |max| max.min(whole)))
 }
 
 /// A value as one reads it: texts without quotes.

@@ -159,6 +159,14 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Optimiser steps of the run, when an epoch has so many.
+    pub fn total_steps(&self, steps_per_epoch: u64) -> u64 {
+        let whole = (self.epochs * steps_per_epoch as f64).round().max(1.0) as u64;
+        self.max_steps.map_or(whole, |max| max.min(whole))
+    }
+}
+
 /// Settings that are a name from a list.
 fn check_names(flags: &mut Flags) -> anyhow::Result<()> {
     let check =

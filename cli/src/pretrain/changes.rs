@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use crate::choice::nearest;
 use crate::exit::usage;
 use crate::recipe;
 use crate::settings::{Settings, default_val_every};
@@ -57,13 +56,8 @@ impl Allowed {
         if !keys.is_empty() && !resumes {
             return Err(usage("--allow-changes is for a run that goes on: give --resume too"));
         }
-        let known = recipe::keys();
+        recipe::check_keys("--allow-changes", &keys)?;
         for key in &keys {
-            if !known.contains(key) {
-                let hint = nearest(key, known.iter().map(String::as_str))
-                    .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-                return Err(usage(format!("--allow-changes: unknown key `{key}`{hint}")));
-            }
             if FIXED.contains(&key.as_str()) {
                 return Err(usage(format!(
                     "--allow-changes {key}: a run keeps it to its end; start a new run (--init-weights RUN takes \

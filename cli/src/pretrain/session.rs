@@ -210,8 +210,7 @@ fn restore(
 
 /// How the engine is to train, once the length of an epoch is known.
 pub fn train_config(settings: &Settings, steps_per_epoch: u64) -> anyhow::Result<TrainConfig> {
-    let whole = (settings.epochs * steps_per_epoch as f64).round().max(1.0) as u64;
-    let total_steps = settings.max_steps.map_or(whole, |max| max.min(whole));
+    let total_steps = settings.total_steps(steps_per_epoch);
     let epochs = total_steps as f64 / steps_per_epoch as f64;
     Ok(TrainConfig {
         total_steps,
