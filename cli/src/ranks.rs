@@ -44,9 +44,6 @@ pub fn connect(expected: usize) -> anyhow::Result<Arc<dyn Collective>> {
 
 /// Fails on all ranks if it failed on one: with the rank's own error there, with its words elsewhere.
 pub fn agree<T>(collective: &dyn Collective, own: anyhow::Result<T>) -> anyhow::Result<T> {
-    if collective.world() == 1 {
-        return own;
-    }
     let failure = own.as_ref().err().map(|error| format!("{error:#}"));
     let all = Status { failure, ..Status::default() }.agree(collective);
     let own = own?;

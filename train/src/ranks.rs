@@ -2,70 +2,47 @@
 
 use std::sync::Arc;
 
+use candle_core::Tensor;
+use candle_core::backprop::GradStore;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Alone, Collective, Error, Gradients, NamedParam, Reducer, Result, Status};
+use crate::{Collective, Error, Gradients, NamedParam, Reducer, Result, Status};
 
-/// The ranks that train together; one alone has nothing to agree on.
-pub(crate) struct Ranks {
-    collective: Arc<dyn Collective>,
-    /// None for one alone.
-    reducer: Option<Reducer>,
-}
+/// The ranks that train together; one alone goes the same way, and waits for nobody.
+pub(crate) struct Ranks(Reducer);
 
 impl Ranks {
-    pub fn alone() -> Self {
-        Self { collective: Arc::new(Alone), reducer: None }
-    }
-
     pub fn new(collective: Arc<dyn Collective>, parameters: &[NamedParam]) -> Self {
-        let several = collective.world() > 1;
-        let reducer = several.then(|| Reducer::new(parameters, collective.clone()));
-        Self { collective, reducer }
+        Self(Reducer::new(parameters, collective))
     }
 
     pub fn collective(&self) -> &dyn Collective {
-        self.collective.as_ref()
-    }
-
-    pub fn are_several(&self) -> bool {
-        self.reducer.is_some()
+        self.0.collective().as_ref()
     }
 
     /// Whether this rank writes files.
     pub fn writes(&self) -> bool {
-        self.collective.rank() == 0
+        self.collective().rank() == 0
     }
 
     /// The backward pass of a step's last micro-batch, during which sums over ranks begin.
-    pub fn backward(
-        &self,
-        loss: &candle_core::Tensor,
-        before: &Gradients,
-    ) -> Result<candle_core::backprop::GradStore> {
-        match &self.reducer {
-            Some(reducer) => reducer.backward(loss, before),
-            None => Ok(longmae_ops::backward(loss)?),
-        }
+    pub fn backward(&self, loss: &Tensor, before: &Gradients) -> Result<GradStore> {
+        self.0.backward(loss, before)
     }
 
     /// Makes a step's gradients the mean over ranks; also where this rank's own step failed, so that no other waits.
     /// The step's error is told at the end of the step, by [`Ranks::agree`].
     pub fn reduce(&self, step: Result<()>, gradients: &mut Gradients) -> Result<()> {
-        let Some(reducer) = &self.reducer else { return step };
         match step {
-            Ok(()) => reducer.finish(gradients),
+            Ok(()) => self.0.finish(gradients),
             Err(error) if error.lost() => Err(error),
-            Err(error) => reducer.drain().and(Err(error)),
+            Err(error) => self.0.drain().and(Err(error)),
         }
     }
 
     /// What all ranks say together of this rank's `status`, or the error of one of them: its own here, where it has one.
     pub fn agree(&self, own: Result<()>, status: Status) -> Result<Status> {
-        if !self.are_several() {
-            return own.map(|()| status);
-        }
         let failure = match &own {
             Err(error) if error.lost() => return own.map(|()| status),
             // Everyone knows of it already.
@@ -81,14 +58,11 @@ impl Ranks {
         &self,
         find: impl FnOnce() -> Result<R>,
     ) -> Result<R> {
-        if !self.are_several() {
-            return find();
-        }
         let found = if self.writes() { Some(find()) } else { None };
         let words: Option<std::result::Result<&R, String>> =
             found.as_ref().map(|found| found.as_ref().map_err(ToString::to_string));
         let bytes = serde_json::to_vec(&words).map_err(|error| self.garbled(&error))?;
-        let bytes = self.collective.broadcast_bytes(bytes)?;
+        let bytes = self.collective().broadcast_bytes(bytes)?;
         if let Some(found) = found {
             return found;
         }
@@ -102,7 +76,7 @@ impl Ranks {
     }
 
     fn garbled(&self, what: &dyn std::fmt::Display) -> Error {
-        let (rank, world) = (self.collective.rank(), self.collective.world());
+        let (rank, world) = (self.collective().rank(), self.collective().world());
         Error::Lost { rank, world, problem: format!("what rank 0 said cannot be read: {what}") }
     }
 }

@@ -23,6 +23,9 @@ const MOST_ROLLBACKS: u32 = 10;
 pub(crate) struct Saving {
     thread: JoinHandle<Result<PathBuf>>,
     progress: Progress,
+    /// Steps of the checkpoints that this one refers to. What is found to be better while it is written is not on the
+    /// disk yet, and takes nothing's place.
+    wanted: [Option<u64>; 2],
 }
 
 impl Saving {
@@ -33,18 +36,15 @@ impl Saving {
         log: Option<File>,
         progress: Progress,
     ) -> Result<Self> {
+        let state = &snapshot.state;
+        let wanted = [state.best.map(|best| best.step), state.rollback_to];
         let write = move || {
             // Where a file cannot be flushed, it is no reason to do without a checkpoint.
             let _ = log.map(|log| log.sync_data());
             checkpoints.save(snapshot)
         };
         let thread = std::thread::Builder::new().name("save".to_owned()).spawn(write);
-        Ok(Self { thread: thread.map_err(Error::Thread)?, progress })
-    }
-
-    fn finish(self) -> Result<(Progress, PathBuf)> {
-        let folder = self.thread.join().map_err(|_| Error::Saving)??;
-        Ok((self.progress, folder))
+        Ok(Self { thread: thread.map_err(Error::Thread)?, progress, wanted })
     }
 }
 
@@ -109,9 +109,8 @@ impl<T: Task> Trainer<T> {
     pub(crate) fn finish_save(&mut self, watch: &mut Watch<'_, T>) -> Result<Option<Duration>> {
         let Some(saving) = self.saving.take() else { return Ok(None) };
         let began = Instant::now();
-        let (progress, folder) = saving.finish()?;
-        let best = self.counters.best.map(|best| best.step);
-        let wanted = [best, self.counters.rollback_to];
+        let Saving { thread, progress, wanted } = saving;
+        let folder = thread.join().map_err(|_| Error::Saving)??;
         self.checkpoints.prune(self.config.keep, progress.step, &wanted)?;
         let waited = began.elapsed();
         watch.observer.saved(&progress, &folder).map_err(Error::Observer)?;
@@ -140,9 +139,6 @@ impl<T: Task> Trainer<T> {
     where
         B: Batches<Batch = T::Batch> + ?Sized,
     {
-        if !self.ranks.are_several() {
-            return Ok(());
-        }
         let states = BTreeMap::from([(batches.name().to_owned(), batches.save())]);
         let state = self.ranks.found_by_first(|| Ok(self.state(states)))?;
         self.share_tensors(state.updates)?;
@@ -239,9 +235,7 @@ impl<T: Task> Trainer<T> {
         let Some((step, updates)) = ranks.found_by_first(|| self.go_back_here(watch))? else {
             return Ok(None);
         };
-        if ranks.are_several() {
-            self.share_tensors(updates)?;
-        }
+        self.share_tensors(updates)?;
         Ok(Some(step))
     }
 

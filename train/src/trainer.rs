@@ -6,8 +6,8 @@ use std::time::Instant;
 use crate::ranks::Ranks;
 use crate::saving::Saving;
 use crate::{
-    AdamW, Batches, Best, BestBy, Checkpoints, Collective, Ema, Error, EvalRecord, Hook, Result,
-    SpikeDetector, Status, Task, TrainConfig, Watch,
+    AdamW, Alone, Batches, Best, BestBy, Checkpoints, Collective, Ema, Error, EvalRecord, Hook,
+    Result, SpikeDetector, Status, Task, TrainConfig, Watch,
 };
 
 /// Skipped steps in a row that end a run.
@@ -77,6 +77,7 @@ impl<T: Task> Trainer<T> {
         config.check()?;
         let optimizer = AdamW::new(task.parameters(), config.adamw)?;
         let ema = config.ema.map(|decay| Ema::new(optimizer.parameters(), decay)).transpose()?;
+        let ranks = Ranks::new(Arc::new(Alone), optimizer.parameters());
         Ok(Self {
             task,
             optimizer,
@@ -85,7 +86,7 @@ impl<T: Task> Trainer<T> {
             config,
             checkpoints: Checkpoints::new(checkpoints.as_ref()),
             counters: Counters::default(),
-            ranks: Arc::new(Ranks::alone()),
+            ranks: Arc::new(ranks),
             saving: None,
             last_save: (0, Instant::now()),
             bad_samples: Vec::new(),

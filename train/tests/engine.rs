@@ -570,3 +570,54 @@ fn records(path: &Path, kind: &str) -> Vec<Value> {
     let all = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     all.filter(|record| record["kind"] == kind).collect()
 }
+
+#[test]
+fn the_best_so_far_stays_until_the_next_is_written() {
+    /// Cannot write its model after a step.
+    struct Full(Line, u64);
+    impl Task for Full {
+        type Batch = (u64, f32);
+        fn loss(&self, batch: &(u64, f32), context: &StepContext) -> Result<StepOutput, BoxError> {
+            self.0.loss(batch, context)
+        }
+        fn parameters(&self) -> Vec<NamedParam> {
+            self.0.parameters()
+        }
+        fn sample_ids(&self, _: &(u64, f32)) -> Vec<String> {
+            Vec::new()
+        }
+        fn model_writer(&self, step: u64, loss: Option<f64>) -> Result<ModelWriter, BoxError> {
+            if step == self.1 {
+                return Ok(Box::new(|_| Err("no room".into())));
+            }
+            self.0.model_writer(step, loss)
+        }
+    }
+    /// Better every epoch.
+    struct Better;
+    impl Hook<Full> for Better {
+        fn every(&self) -> Every {
+            Every::Epochs(1)
+        }
+        fn call(&mut self, _: &Full, at: &Progress) -> Result<Vec<EvalRecord>, BoxError> {
+            Ok(vec![EvalRecord::new("eval", at, "loss", 1.0 / at.step as f64)])
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let config = TrainConfig {
+        save_every: SaveEvery::Count(Every::Steps(19)),
+        keep: 1,
+        best: Some(BestBy { kind: "eval", value: "loss" }),
+        ..config()
+    };
+    let task = Full(Line::new(), 20);
+    let mut trainer = Trainer::new(task, config, folder.path().join("c")).unwrap();
+    let mut metrics = log(&folder.path().join("metrics.jsonl"), &trainer);
+    let mut watch = Watch::new(&mut metrics).hook(Better);
+    // Step 10 is the best when 19 is being written, and 20 is found to be better before that is done.
+    let error = trainer.run(&mut start(), &mut watch, &AtomicBool::new(false)).unwrap_err();
+    assert!(error.to_string().contains("no room"), "{error}");
+    let checkpoints = Checkpoints::new(folder.path().join("c"));
+    assert_eq!(checkpoints.steps().unwrap(), [10, 19]);
+    assert_eq!(checkpoints.latest().unwrap().unwrap().state().best.unwrap().step, 10);
+}

@@ -59,8 +59,7 @@ impl Validation {
         let failure = own.as_ref().err().map(|error| format!("{error:#}"));
         let (sum, images, bad_samples) = own.as_ref().ok().cloned().unwrap_or_default();
         let status = Status { failure, bad_samples, sums: vec![sum, images], stop: false };
-        let all =
-            if self.collective.world() == 1 { Ok(status) } else { status.agree(&*self.collective) };
+        let all = status.agree(self.collective.as_ref());
         own?;
         let all = all?;
         if all.bad_samples.is_empty() {
