@@ -41,8 +41,9 @@ browser:
 
 # Several processes that train together, by MPI (needs Debian's `libopenmpi-dev`, `openmpi-bin` and `libclang-dev`).
 mpi:
-    cargo clippy --locked -p longmae-train --features mpi --all-targets -- -D warnings
+    cargo clippy --locked -p longmae-train -p longmae --features longmae/mpi --all-targets -- -D warnings
     cargo test --locked -p longmae-train --features mpi --test mpi --test parallel
+    cargo test --locked -p longmae --features mpi --test mpi
 
 # The fuzz targets compile.
 fuzz-check:

@@ -39,7 +39,8 @@ pub struct Session<'a> {
     config: TrainConfig,
     task: PretrainTask,
     batches: TrainBatches,
-    pictures: Pictures,
+    /// Rank 0 alone draws.
+    pictures: Option<Pictures>,
 }
 
 impl<'a> Session<'a> {
@@ -65,11 +66,12 @@ impl<'a> Session<'a> {
         if let Some(weights) = &settings.flags.init_weights {
             info::load_weights(Path::new(weights), &params, settings)?;
         }
+        let pictures = (settings.rank == 0).then(|| Pictures::new(sources.shown(), settings));
         Ok(Self {
             settings,
             collective,
             batches: TrainBatches::open(&sources, settings)?,
-            pictures: Pictures::new(sources.shown(), settings)?,
+            pictures: pictures.transpose()?,
             task: PretrainTask::new(mae, params, settings, config.steps_per_epoch),
             sources,
             config,
@@ -94,10 +96,13 @@ impl<'a> Session<'a> {
         if trainer.progress().step >= config.total_steps {
             return finish(&trainer, &desk.folder, &desk.terminal);
         }
-        let drawing = Drawing::new(pictures, &desk.folder, desk.events.clone(), &config, settings);
+        let drawing = pictures.map(|pictures| {
+            Drawing::new(pictures, &desk.folder, desk.events.clone(), &config, settings)
+        });
         let stop = stop_flag(Some(&desk.terminal))?;
         let watch = Watch::new(&mut desk.metrics).observer(desk.observer);
-        let mut watch = validated(watch, &sources, settings, &collective).hook(drawing);
+        let watch = validated(watch, &sources, settings, &collective);
+        let mut watch = drawing.into_iter().fold(watch, Watch::hook);
         let outcome = trainer.run(&mut batches, &mut watch, &stop);
         drop(watch);
         desk.terminal.close();
