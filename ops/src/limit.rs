@@ -4,7 +4,7 @@ use half::bf16;
 
 use crate::Precision;
 use crate::element::Element;
-use crate::gemm::{Kernel, PANEL, TileOut, panel_words};
+use crate::gemm::{Kernel, Operand, PANEL, TileOut, panel_words};
 use crate::matrix::Rows;
 use crate::parallel::{parallel, threads};
 
@@ -30,7 +30,7 @@ fn run<T: Element>(repeats: usize) -> u64 {
         let _session = kernel.session();
         for _ in 0..repeats {
             let tile = TileOut { first: out.as_mut_ptr(), stride: PANEL, len: out.len() };
-            kernel.run(Rows::dense(&a, rows, DEPTH), &packed, tile, false);
+            kernel.run(Operand::Rows(Rows::dense(&a, rows, DEPTH)), &packed, tile, false);
         }
         std::hint::black_box(&out);
     });

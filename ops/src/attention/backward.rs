@@ -58,7 +58,7 @@ impl<T: Attend> Head<'_, T> {
         let scores = room(scores, block * stride);
         let weight_gradients = room(weight_gradients, block * stride);
         let sums = room(sums, (block * out_stride).max(tokens * width));
-        let query_sums = room(query_sums, width * stride);
+        let query_sums = room(query_sums, whole(width) * stride);
         let deltas = room(deltas, tokens);
         let [weights, slopes, keys_t] = &mut scratch.weights;
         let weights = room(weights, block * stride);
