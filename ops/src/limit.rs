@@ -3,6 +3,7 @@
 use half::bf16;
 
 use crate::Precision;
+use crate::buffer::Lines;
 use crate::element::Element;
 use crate::gemm::{Kernel, Operand, PANEL, TileOut, panel_words};
 use crate::matrix::Rows;
@@ -24,8 +25,10 @@ fn run<T: Element>(repeats: usize) -> u64 {
     let kernel = Kernel::<T>::current();
     let rows = kernel.rows();
     parallel(threads(), |_| {
-        let a = vec![T::from_f32(0.5); rows * DEPTH];
-        let packed = vec![0_u32; panel_words::<T>(DEPTH)];
+        let mut a = Lines::unset(rows * DEPTH);
+        a.fill(T::from_f32(0.5));
+        let mut packed = Lines::unset(panel_words::<T>(DEPTH));
+        packed.fill(0);
         let mut out = vec![0.0_f32; rows * PANEL];
         let _session = kernel.session();
         for _ in 0..repeats {

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::backward::Collector;
-use crate::buffer::unset_words;
+use crate::buffer::Lines;
 use crate::element::Element;
 use crate::gemm::{
     Accumulate, Epilogue, Kernel, Left, PANEL, Panels, Straight, gemm, panel_words, product,
@@ -13,9 +13,9 @@ use crate::numbers::Numbers;
 use crate::parallel::parallel;
 
 /// `x^T` as packed strips.
-fn transposed_strips<T: Element>(kernel: Kernel<T>, x: Rows<'_, T>) -> Vec<u32> {
+fn transposed_strips<T: Element>(kernel: Kernel<T>, x: Rows<'_, T>) -> Lines<u32> {
     let each = kernel.strip_words(x.rows());
-    let mut words = unset_words(x.cols().div_ceil(PANEL) * each);
+    let mut words = Lines::unset(x.cols().div_ceil(PANEL) * each);
     let shared = SharedMut::new(&mut words);
     parallel(x.cols().div_ceil(PANEL), |strip| {
         let col = strip * PANEL;
@@ -28,10 +28,10 @@ fn transposed_strips<T: Element>(kernel: Kernel<T>, x: Rows<'_, T>) -> Vec<u32> 
 }
 
 /// All panels of a matrix's columns.
-fn packed<T: Element>(x: Rows<'_, T>) -> Vec<u32> {
+fn packed<T: Element>(x: Rows<'_, T>) -> Lines<u32> {
     let each = panel_words::<T>(x.rows());
     let panels = x.cols().div_ceil(PANEL);
-    let mut words = unset_words(panels * each);
+    let mut words = Lines::unset(panels * each);
     let shared = SharedMut::new(&mut words);
     parallel(panels, |panel| {
         // SAFETY: each task has its own panel.

@@ -21,6 +21,7 @@ pub(crate) use micro::amx_available;
 pub(crate) use pack::{Panels, Straight, Transposed, pack_all};
 pub(crate) use transpose::transpose;
 
+use crate::buffer::Lines;
 use crate::element::Element;
 use crate::matrix::Rows;
 use crate::parallel::{parallel, threads};
@@ -39,9 +40,9 @@ pub(crate) struct Tile(pub [f32; TILE_ROWS * PANEL]);
 
 thread_local! {
     /// Packed panels, as 32-bit words that suit both element types.
-    static PACKED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    static PACKED: RefCell<Lines<u32>> = const { RefCell::new(Lines::new()) };
     /// Packed strips of the left operand.
-    static STRIPS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    static STRIPS: RefCell<Lines<u32>> = const { RefCell::new(Lines::new()) };
 }
 
 /// Words of a packed panel of `depth` inner steps.
@@ -93,7 +94,7 @@ impl<T: Element> Left<'_, T> {
         kernel: Kernel<T>,
         row: usize,
         rows: usize,
-        room: &'a mut Vec<u32>,
+        room: &'a mut Lines<u32>,
     ) -> Operand<'a, T> {
         match *self {
             Self::Rows(a) => kernel.operand(a.part(row, rows, 0, a.cols()), room),
@@ -141,7 +142,7 @@ pub(crate) fn product<T: Element>(a: &Left<'_, T>, b: &impl Panels<T>, epilogue:
         let last = (first + rows).min(a.rows());
         let count = (panels - first_panel).min(group);
         PACKED.with_borrow_mut(|packed| {
-            packed.resize(packed.len().max(words * count), 0);
+            let packed = packed.room(words * count);
             for i in 0..count {
                 b.pack(first_panel + i, &mut packed[i * words..(i + 1) * words]);
             }
@@ -149,7 +150,7 @@ pub(crate) fn product<T: Element>(a: &Left<'_, T>, b: &impl Panels<T>, epilogue:
                 let col = (first_panel + i) * PANEL;
                 (col, (b.cols() - col).min(PANEL))
             };
-            row_by_row(kernel, a, (first, last), (packed, count), columns, epilogue);
+            row_by_row(kernel, a, (first, last), (&*packed, count), columns, epilogue);
         });
     });
 }
@@ -193,12 +194,7 @@ fn row_by_row<T: Element>(
 }
 
 /// One tile, in runs of the inner dimension.
-fn one_tile<T: Element>(
-    kernel: Kernel<T>,
-    a: Operand<'_, T>,
-    packed: &[u32],
-    tile: &mut Tile,
-) {
+fn one_tile<T: Element>(kernel: Kernel<T>, a: Operand<'_, T>, packed: &[u32], tile: &mut Tile) {
     let whole = a.depth();
     if whole == 0 {
         return tile.0.fill(0.0);
@@ -241,12 +237,11 @@ pub(crate) fn gemm_local<T: Element>(
         "room for the rows"
     );
     STRIPS.with_borrow_mut(|room| {
-        let a = if kernel.takes(kernel.rows(), a.cols()) && a.rows() % kernel.rows() == 0 || kernel.takes(1, 1) {
-            Left::Rows(a)
-        } else {
-            strips(kernel, a, room)
-        };
-        let mut none = Vec::new();
+        let last = a.rows() % kernel.rows();
+        let whole =
+            kernel.takes(kernel.rows(), a.cols()) && (last == 0 || kernel.takes(last, a.cols()));
+        let a = if whole { Left::Rows(a) } else { strips(kernel, a, room) };
+        let mut none = Lines::new();
         for (panel, b) in packed.chunks_exact(words).take(panels).enumerate() {
             for row in (0..a.rows()).step_by(kernel.rows()) {
                 let rows = (a.rows() - row).min(kernel.rows());
@@ -262,15 +257,15 @@ pub(crate) fn gemm_local<T: Element>(
 fn strips<'a, T: Element>(
     kernel: Kernel<T>,
     a: Rows<'_, T>,
-    room: &'a mut Vec<u32>,
+    room: &'a mut Lines<u32>,
 ) -> Left<'a, T> {
     let (rows, depth) = (a.rows(), a.cols());
     let each = kernel.strip_words(depth);
     let words = rows.div_ceil(kernel.rows()) * each;
-    room.resize(room.len().max(words), 0);
-    for (strip, words) in room[..words].chunks_exact_mut(each.max(1)).enumerate() {
+    let room = room.room(words);
+    for (strip, words) in room.chunks_exact_mut(each.max(1)).enumerate() {
         let row = strip * kernel.rows();
         kernel.pack_strip(a.part(row, (rows - row).min(kernel.rows()), 0, depth), words);
     }
-    Left::Strips { words: &room[..words], rows, depth }
+    Left::Strips { words: room, rows, depth }
 }

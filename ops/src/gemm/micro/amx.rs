@@ -169,7 +169,10 @@ unsafe fn hardware(strip: &Strip) {
             );
         } else {
             asm!(
-                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
                 options(nostack, nomem)
             );
         }
@@ -243,7 +246,8 @@ pub(super) fn pack_transposed<T: Element>(a: Rows<'_, T>, words: &mut [u32]) {
             tile.fill(0);
         }
         // SAFETY: a tile is 32 x 32 numbers of 16 bits, and all bits are numbers.
-        let tile = unsafe { core::slice::from_raw_parts_mut(tile.as_mut_ptr().cast::<T>(), ROWS * STEP) };
+        let tile =
+            unsafe { core::slice::from_raw_parts_mut(tile.as_mut_ptr().cast::<T>(), ROWS * STEP) };
         transpose(a.part(start, depth, 0, a.cols()), RowsMut::new(tile, a.cols(), depth, STEP));
     }
 }
@@ -259,9 +263,7 @@ mod tests {
 
     use crate::gemm::PANEL;
 
-    use super::{
-        Args, ROWS, Rows, Strip, is_whole, pack, packed_strip, rows_strip, strip_words,
-    };
+    use super::{Args, ROWS, Rows, Strip, is_whole, pack, packed_strip, rows_strip, strip_words};
 
     /// What the tile instructions do, by Intel's manual: pairs of bf16, sums in f32.
     fn model(strip: &Strip) {
@@ -274,7 +276,8 @@ mod tests {
                         *sum = 0.0;
                     }
                     for step in 0..strip.steps {
-                        let a = strip.a[row / 16].add(row % 16 * strip.a_stride + step * strip.a_step);
+                        let a =
+                            strip.a[row / 16].add(row % 16 * strip.a_stride + step * strip.a_step);
                         let b = strip.b.add(step * 2048 + col * 4);
                         for pair in 0..16 {
                             let a = a.cast::<[bf16; 2]>().add(pair).read_unaligned();

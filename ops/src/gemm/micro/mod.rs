@@ -14,6 +14,7 @@ use std::marker::PhantomData;
 
 use super::{PANEL, TILE_ROWS, TileOut};
 use crate::Isa;
+use crate::buffer::Lines;
 use crate::element::Element;
 use crate::matrix::Rows;
 
@@ -129,14 +130,13 @@ impl<T: Element> Kernel<T> {
     }
 
     /// The left operand of a tile: rows where they lie, or packed into `room` where the loop wants that.
-    pub fn operand<'a>(&self, a: Rows<'a, T>, room: &'a mut Vec<u32>) -> Operand<'a, T> {
+    pub fn operand<'a>(&self, a: Rows<'a, T>, room: &'a mut Lines<u32>) -> Operand<'a, T> {
         if self.takes(a.rows(), a.cols()) {
             return Operand::Rows(a);
         }
-        let words = self.strip_words(a.cols());
-        room.resize(room.len().max(words), 0);
-        self.pack_strip(a, &mut room[..words]);
-        Operand::Strip { words: &room[..words], depth: a.cols() }
+        let words = room.room(self.strip_words(a.cols()));
+        self.pack_strip(a, words);
+        Operand::Strip { words, depth: a.cols() }
     }
 
     /// Whether the loop takes rows of this number and depth where they lie.
