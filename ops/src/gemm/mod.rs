@@ -159,9 +159,11 @@ pub(crate) fn product<T: Element>(a: &Left<'_, T>, b: &impl Panels<T>, epilogue:
 /// that are faster than the cache which A comes from take as many as the second-level cache holds beside it.
 fn group(panels: usize, bytes: usize, fast: bool) -> usize {
     const ROOM: usize = 800 << 10;
-    let tasks = 2 * threads();
-    let most = if fast { 8.min(ROOM / bytes.max(1)) } else { 2 };
-    (panels / tasks).clamp(1, most.max(1))
+    if fast {
+        let most = 8.min(ROOM / bytes.max(1)).max(1);
+        return (panels / threads()).clamp(1, most);
+    }
+    if panels >= 4 * threads() { 2 } else { 1 }
 }
 
 /// The product of some rows and some packed panels, tile by tile; `columns` tells a panel's first
