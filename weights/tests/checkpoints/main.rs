@@ -3,5 +3,9 @@
 mod common;
 mod foreign;
 mod malformed;
+mod mutations;
+mod pickles;
+mod pth;
+mod pth_hostile;
 mod round_trip;
 mod strictness;
