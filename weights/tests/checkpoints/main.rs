@@ -3,7 +3,6 @@
 mod common;
 mod foreign;
 mod malformed;
-mod mutations;
 mod pickles;
 mod pth;
 mod pth_hostile;
