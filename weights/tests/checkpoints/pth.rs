@@ -1,7 +1,7 @@
 //! Files that torch.save wrote: every number is where `fixtures/make_pth.py` put it.
 
 use crate::common::{fixture, shared, values};
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use longmae_weights::{Checkpoint, Error, Format, Kind, StoredFile};
 
 /// Names, shapes, types and numbers are those of the other file.
@@ -56,6 +56,19 @@ fn a_training_state_loads_into_a_model() {
     )];
     assert_eq!(file.load_encoder_into(&model).unwrap().loaded, 1);
     assert_eq!(values(&model[0].1), [1.0, 1.5]);
+}
+
+#[test]
+fn rare_ways_to_keep_a_tensor() {
+    let file = Checkpoint::open(fixture("pth_rare.pth")).unwrap();
+    assert!(file.notes().is_empty(), "{:?}", file.notes());
+    let read = |name| values(&file.tensor(name, &Device::Cpu).unwrap());
+    assert_eq!(read("cls_token"), [0.0, 0.5]);
+    assert_eq!(read("mask_token"), [1.0, 1.5, 2.0]);
+    assert_eq!(
+        (file.dtype("pos_embed"), read("pos_embed")),
+        (Some(DType::U32), vec![4_294_967_295.0])
+    );
 }
 
 #[test]
