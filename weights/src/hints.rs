@@ -28,10 +28,9 @@ pub(crate) fn hints(
 }
 
 fn foreign_layout(file: &Checkpoint) -> Option<String> {
-    const LAYOUTS: [(&str, &str); 4] = [
+    const LAYOUTS: [(&str, &str); 3] = [
         ("vit.", ", they look like Hugging Face's"),
         ("backbone.net.", ", they look like detectron2's"),
-        ("module.", ", they have the prefix of a model wrapped for data parallelism"),
         ("model.", ", they have the prefix of a whole training state"),
     ];
     if file.names().any(is_encoder) {

@@ -10,8 +10,10 @@ mod load;
 mod metadata;
 mod mismatch;
 mod names;
+mod pth;
 mod save;
 mod sniff;
+mod stored;
 
 pub use checkpoint::Checkpoint;
 pub use error::{Error, Result};
@@ -21,3 +23,4 @@ pub use metadata::{FORMAT, Kind, Metadata};
 pub use mismatch::{Misfit, Mismatch};
 pub use names::{infer_kind, is_decoder, is_encoder};
 pub use save::save;
+pub use stored::{Format, StoredFile, StoredTensor};

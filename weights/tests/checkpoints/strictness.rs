@@ -259,7 +259,6 @@ fn other_layouts_are_named() {
     for (name, layout) in [
         ("vit.layernorm.bias", "Hugging Face"),
         ("backbone.net.norm.bias", "detectron2"),
-        ("module.norm.bias", "data parallelism"),
         ("layers.0.weight", "are not MAE's: only MAE's own"),
     ] {
         let (_folder, file) = foreign(&vec![(name, vec![2])]);
