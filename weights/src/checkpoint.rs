@@ -1,64 +1,66 @@
-//! A checkpoint opened for reading: the header is checked at once, tensors are read when asked for.
+//! A checkpoint opened for reading: the table of tensors is checked at once, numbers are read when asked for.
 
-use crate::header::{Header, MAX_LEN, PREFIX_LEN};
-use crate::{Error, Kind, Metadata, Result, infer_kind, sniff};
+use crate::layout::{Entry, Mapping};
+use crate::{Error, Kind, Layout, Metadata, Result, StoredFile, infer_kind};
 use candle_core::{DType, Device, Tensor};
-use safetensors::tensor::TensorInfo;
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 
-/// A safetensors file with MAE's parameter names, written by longmae or elsewhere.
+/// A file of weights under MAE's parameter names, whatever names the file itself has, written by longmae or elsewhere.
 ///
-/// Opening reads and validates the header only, so that looking at a large file is cheap; the file stays open, and
-/// replacing it by renaming another over it does not disturb reading.
-#[derive(Debug)]
+/// Opening reads and validates the table of tensors only, so that looking at a large file is cheap; the file stays open,
+/// and replacing it by renaming another over it does not disturb reading. Clones share the file.
+#[derive(Debug, Clone)]
 pub struct Checkpoint {
-    path: PathBuf,
-    file: Mutex<File>,
-    data_start: u64,
-    tensors: BTreeMap<String, Entry>,
-    metadata: Option<Metadata>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    dtype: DType,
-    info: TensorInfo,
+    stored: Arc<StoredFile>,
+    layout: Option<Layout>,
+    mapping: Mapping,
 }
 
 impl Checkpoint {
-    /// Opens the file and checks all of it but the numbers: length, names, shapes, offsets, types, metadata.
+    /// Opens the file, checks all of it but the numbers (length, names, shapes, offsets, types, metadata), and tells its
+    /// layout.
     ///
     /// # Errors
     /// One for each way in which a file is not a checkpoint; see [`Error`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref().to_owned();
-        let (mut file, length) = open_file(&path)?;
-        let (header, data_start) = read_header(&path, &mut file, length)?;
-        check_length(&path, length, data_start.saturating_add(header.data_len()))?;
-        let metadata = Metadata::from_map(&path, &header.metadata)?;
-        let tensors = header
-            .tensors
-            .into_iter()
-            .map(|(name, info)| {
-                Ok((name.clone(), Entry { dtype: dtype(&path, name, &info)?, info }))
-            })
-            .collect::<Result<_>>()?;
-        tracing::debug!(path = %path.display(), bytes = length, "opened checkpoint");
-        Ok(Self { path, file: Mutex::new(file), data_start, tensors, metadata })
+        Ok(Self::from_stored(StoredFile::open(path)?))
+    }
+
+    /// A file that is already open.
+    pub fn from_stored(stored: StoredFile) -> Self {
+        let names: Vec<&str> = stored.names().collect();
+        let layout = match Layout::detect(names.iter().copied()) {
+            // The same names for an encoder: a file of longmae's is MAE's, unless it says otherwise.
+            Some(Layout::Timm) if stored.metadata().is_some() => Some(Layout::Mae),
+            detected => detected,
+        };
+        let layout = stored.layout().or(layout);
+        let tensors = names.iter().filter_map(|name| Some((*name, stored.get(name)?)));
+        let table = tensors.map(|(name, t)| (name, (t.dtype(), t.shape()))).collect();
+        let mapping = Mapping::new(layout, &table);
+        tracing::debug!(path = %stored.path().display(), ?layout, "told the layout");
+        Self { layout, mapping, stored: Arc::new(stored) }
+    }
+
+    /// The file as it is, with its own names.
+    pub fn stored(&self) -> &StoredFile {
+        &self.stored
     }
 
     /// Where the file is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.stored.path()
     }
 
-    /// What the file holds: as its metadata says, or else as its names tell; none if the names are not MAE's.
+    /// The layout, as the file says or its names tell; none if they are no layout's and were left as they are.
+    pub fn layout(&self) -> Option<Layout> {
+        self.layout
+    }
+
+    /// What the file holds: as its metadata says, or else as its names tell; none if the names are no layout's.
     pub fn kind(&self) -> Option<Kind> {
-        match &self.metadata {
+        match self.metadata() {
             Some(metadata) => Some(metadata.kind),
             None => infer_kind(self.names()),
         }
@@ -66,22 +68,32 @@ impl Checkpoint {
 
     /// What the file says about itself; none if longmae did not write it.
     pub fn metadata(&self) -> Option<&Metadata> {
-        self.metadata.as_ref()
+        self.stored.metadata()
     }
 
-    /// The tensors' names, sorted.
+    /// The tensors' MAE names, sorted. What is no parameter of the layout has the file's own name.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
+        self.mapping.entries.keys().map(String::as_str)
+    }
+
+    /// The file's own names of what no model here has, sorted: a detector's other parts, a pooling layer.
+    pub fn left_out(&self) -> &[String] {
+        &self.mapping.left_out
+    }
+
+    /// The file's own name of a tensor, or several joined by ` + `, if they are not MAE's.
+    pub fn own_name(&self, name: &str) -> Option<String> {
+        self.mapping.own_names(name)
     }
 
     /// The shape of a tensor, if there is one of that name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.tensors.get(name).map(|entry| entry.info.shape.as_slice())
+        self.mapping.entries.get(name).map(|entry| entry.shape.as_slice())
     }
 
     /// The type of a tensor's numbers in the file, if there is one of that name.
     pub fn dtype(&self, name: &str) -> Option<DType> {
-        self.tensors.get(name).map(|entry| entry.dtype)
+        self.mapping.entries.get(name).map(|entry| entry.dtype)
     }
 
     /// Reads one tensor as it is in the file.
@@ -89,109 +101,50 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::NoSuchTensor`], [`Error::Io`] if the disk refuses, [`Error::Tensor`] if the device does.
     pub fn tensor(&self, name: &str, device: &Device) -> Result<Tensor> {
-        let entry = self.tensors.get(name).ok_or_else(|| Error::NoSuchTensor {
-            path: self.path.clone(),
-            name: name.to_owned(),
-        })?;
-        let bytes =
-            self.read_bytes(entry.info.data_offsets).map_err(|e| cannot("read", &self.path, e))?;
-        Tensor::from_raw_buffer(&bytes, entry.dtype, &entry.info.shape, device)
+        let entry = self.mapping.entries.get(name).ok_or_else(|| self.no_such(name))?;
+        let bytes = self.read(entry)?;
+        Tensor::from_raw_buffer(&bytes, entry.dtype, &entry.shape, device)
             .map_err(|reason| self.tensor_error(name, reason))
     }
 
-    pub(crate) fn tensor_error(&self, name: &str, reason: candle_core::Error) -> Error {
-        Error::Tensor { path: self.path.clone(), name: name.to_owned(), reason: Box::new(reason) }
-    }
-
-    fn read_bytes(&self, (start, end): (usize, usize)) -> std::io::Result<Vec<u8>> {
-        // The lengths were checked against the file's when it was opened, so this allocates no more than the file has.
-        let mut bytes = vec![0; end - start];
-        // A panic elsewhere cannot leave the file in a bad state: every read seeks first.
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(self.data_start + start as u64))?;
-        file.read_exact(&mut bytes)?;
+    /// The numbers of a tensor, row after row.
+    pub(crate) fn read(&self, entry: &Entry) -> Result<Vec<u8>> {
+        let stored = |name: &str| self.stored.get(name).ok_or_else(|| self.no_such(name));
+        if let Some(name) = entry.as_whole() {
+            return self.stored.read(stored(name)?);
+        }
+        let row = entry.row_bytes();
+        let mut bytes = Vec::with_capacity(row * entry.shape.first().copied().unwrap_or(1));
+        for piece in &entry.pieces {
+            match &piece.stored {
+                None => bytes.resize(bytes.len() + row * piece.rows.len(), 0),
+                Some(name) => {
+                    let all = self.stored.read(stored(name)?)?;
+                    bytes.extend_from_slice(&all[row * piece.rows.start..row * piece.rows.end]);
+                }
+            }
+        }
         Ok(bytes)
     }
-}
 
-fn open_file(path: &Path) -> Result<(File, u64)> {
-    let not_found = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::NotFound => Error::NotFound { path: path.to_owned() },
-        _ => cannot("open", path, e),
-    };
-    // Asked before opening, since opening a pipe would wait for its other end.
-    let metadata = std::fs::metadata(path).map_err(not_found)?;
-    if !metadata.is_file() {
-        let found = if metadata.is_dir() { "a folder" } else { "not a regular file" };
-        return Err(Error::NotAFile { path: path.to_owned(), found });
+    pub(crate) fn mapping(&self) -> &Mapping {
+        &self.mapping
     }
-    if metadata.len() == 0 {
-        return Err(Error::Empty { path: path.to_owned() });
+
+    /// The same file seen in another way.
+    pub(crate) fn with_mapping(&self, mapping: Mapping) -> Self {
+        Self { mapping, ..self.clone() }
     }
-    Ok((File::open(path).map_err(not_found)?, metadata.len()))
-}
 
-/// The header, and where the data begins.
-fn read_header(path: &Path, file: &mut File, length: u64) -> Result<(Header, u64)> {
-    let start = read_at(path, file, 0, length.min(sniff::SNIFF_LEN))?;
-    let Some((prefix, [b'{', ..])) = start.split_first_chunk() else {
-        return Err(Error::NotSafetensors {
-            path: path.to_owned(),
-            found: sniff::describe(&start),
-        });
-    };
-    let bad_header = |reason| Error::BadHeader { path: path.to_owned(), reason };
-    let header_len = u64::from_le_bytes(*prefix);
-    if header_len > MAX_LEN {
-        return Err(bad_header(format!(
-            "its length is given as {header_len} bytes, the format allows {MAX_LEN}"
-        )));
+    fn no_such(&self, name: &str) -> Error {
+        Error::NoSuchTensor { path: self.path().to_owned(), name: name.to_owned() }
     }
-    let data_start = PREFIX_LEN + header_len;
-    if data_start > length {
-        return Err(Error::Truncated {
-            path: path.to_owned(),
-            found: length,
-            expected: data_start,
-        });
+
+    pub(crate) fn tensor_error(&self, name: &str, reason: candle_core::Error) -> Error {
+        Error::Tensor {
+            path: self.path().to_owned(),
+            name: name.to_owned(),
+            reason: Box::new(reason),
+        }
     }
-    let json = read_at(path, file, PREFIX_LEN, header_len)?;
-    Ok((Header::parse(&json).map_err(bad_header)?, data_start))
-}
-
-fn check_length(path: &Path, found: u64, expected: u64) -> Result<()> {
-    let path = path.to_owned();
-    match found.cmp(&expected) {
-        std::cmp::Ordering::Less => Err(Error::Truncated { path, found, expected }),
-        std::cmp::Ordering::Greater => Err(Error::TrailingBytes { path, found, expected }),
-        std::cmp::Ordering::Equal => Ok(()),
-    }
-}
-
-fn dtype(path: &Path, name: String, info: &TensorInfo) -> Result<DType> {
-    let dtype = DType::try_from(info.dtype).ok().filter(|dtype| is_supported(*dtype));
-    dtype.ok_or_else(|| Error::UnsupportedDtype {
-        path: path.to_owned(),
-        name,
-        dtype: info.dtype.to_string(),
-    })
-}
-
-/// Whether candle has storage and conversions for the type; its sub-byte and 8-bit floats are only placeholders.
-pub(crate) fn is_supported(dtype: DType) -> bool {
-    use DType::{BF16, F16, F32, F64, I16, I32, I64, U8, U32};
-    matches!(dtype, BF16 | F16 | F32 | F64 | I16 | I32 | I64 | U8 | U32)
-}
-
-/// `length` bytes from `start`; fewer only if the file shrinks meanwhile.
-fn read_at(path: &Path, file: &mut File, start: u64, length: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(start))
-        .and_then(|_| file.take(length).read_to_end(&mut bytes))
-        .map_err(|e| cannot("read", path, e))?;
-    Ok(bytes)
-}
-
-pub(crate) fn cannot(action: &'static str, path: &Path, reason: std::io::Error) -> Error {
-    Error::Io { path: path.to_owned(), action, reason }
 }

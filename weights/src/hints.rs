@@ -2,7 +2,7 @@
 
 use crate::load::Part;
 use crate::mismatch::Mismatch;
-use crate::{Checkpoint, Kind, ModelInfo, is_decoder, is_encoder};
+use crate::{Checkpoint, Kind, Layout, ModelInfo, is_decoder};
 use candle_core::Var;
 use std::collections::BTreeMap;
 
@@ -15,10 +15,11 @@ pub(crate) fn hints(
 ) -> Vec<String> {
     let info = file.metadata().map(|metadata| &metadata.info);
     [
-        foreign_layout(file),
+        unknown_layout(file),
+        detector(file, mismatch),
+        mean_pooled(file, mismatch),
         encoder_only(file, mismatch, part),
         full_into_encoder(mismatch, model, part),
-        key_bias(mismatch),
         grid(file, model, info),
         info.map(|info| format!("the file's model: {info}")),
     ]
@@ -27,23 +28,42 @@ pub(crate) fn hints(
     .collect()
 }
 
-fn foreign_layout(file: &Checkpoint) -> Option<String> {
-    const LAYOUTS: [(&str, &str); 4] = [
-        ("vit.", ", they look like Hugging Face's"),
-        ("backbone.net.", ", they look like detectron2's"),
+fn unknown_layout(file: &Checkpoint) -> Option<String> {
+    const PREFIXES: [(&str, &str); 2] = [
         ("module.", ", they have the prefix of a model wrapped for data parallelism"),
         ("model.", ", they have the prefix of a whole training state"),
     ];
-    if file.names().any(is_encoder) {
+    if file.layout().is_some() {
         return None;
     }
     let first = file.names().next()?;
-    let layout =
-        LAYOUTS.iter().find(|(prefix, _)| file.names().any(|name| name.starts_with(prefix)));
-    let layout = layout.map_or("", |(_, layout)| layout);
+    let prefix =
+        PREFIXES.iter().find(|(prefix, _)| file.names().any(|name| name.starts_with(prefix)));
+    let prefix = prefix.map_or("", |(_, meaning)| meaning);
+    let layouts = Layout::ALL.map(Layout::name).join(", ");
     Some(format!(
-        "the file's names (`{first}` is the first) are not MAE's{layout}: only MAE's own are read yet"
+        "the file's names (`{first}` is the first) are of no layout known here ({layouts}){prefix}"
     ))
+}
+
+fn detector(file: &Checkpoint, mismatch: &Mismatch) -> Option<String> {
+    let lacks = mismatch.missing.iter().any(|name| name == "cls_token");
+    let wanted = file.layout() == Some(Layout::Detectron2) && lacks;
+    wanted.then(|| {
+        "a detector's backbone has no class token and no final norm: a partial load leaves the model's at their initial \
+         values"
+            .to_owned()
+    })
+}
+
+fn mean_pooled(file: &Checkpoint, mismatch: &Mismatch) -> Option<String> {
+    let lacks = mismatch.missing.iter().any(|name| name == "norm.weight");
+    let wanted = lacks && file.shape("fc_norm.weight").is_some();
+    wanted.then(|| {
+        "the file is of a classifier on the mean of all tokens: its norm comes after the mean (`fc_norm`), the encoder's own \
+         (`norm`) is gone; a partial load leaves it at its initial value"
+            .to_owned()
+    })
 }
 
 fn encoder_only(file: &Checkpoint, mismatch: &Mismatch, part: Part) -> Option<String> {
@@ -68,18 +88,6 @@ fn full_into_encoder(
         "the file holds a decoder and the model is an encoder: load the encoder's part only"
             .to_owned()
     })
-}
-
-fn key_bias(mismatch: &Mismatch) -> Option<String> {
-    let has = |names: &[String], ending| names.iter().any(|name| name.ends_with(ending));
-    let (all, query) = (".attn.qkv.bias", ".attn.q_bias");
-    if has(&mismatch.missing, query) && has(&mismatch.unexpected, all) {
-        Some("the file's attention keys have a bias, the model's have none".to_owned())
-    } else if has(&mismatch.missing, all) && has(&mismatch.unexpected, query) {
-        Some("the file's attention keys have no bias, the model's have one".to_owned())
-    } else {
-        None
-    }
 }
 
 /// Position embeddings of the same width for another number of patches.
