@@ -10,9 +10,7 @@ use longmae_ops::Params;
 use longmae_patching::PatchGrid;
 use longmae_tests::{model_info, python, run_interop};
 use longmae_vit::{Backbone, TowerConfig, VitConfig};
-use longmae_weights::{
-    Checkpoint, Kind, Known, Layout, Metadata, export, is_decoder, is_encoder,
-};
+use longmae_weights::{Checkpoint, Kind, Known, Layout, Metadata, export, is_decoder, is_encoder};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -43,7 +41,11 @@ impl Case {
         let params = Params::new(0, &Device::Cpu);
         let mae = Mae::new(config, &params).unwrap();
         for param in params.trainable() {
-            let shift = if param.name.contains("norm") && param.name.ends_with("weight") { 1.0 } else { 0.0 };
+            let shift = if param.name.contains("norm") && param.name.ends_with("weight") {
+                1.0
+            } else {
+                0.0
+            };
             param.var.set(&uniform(&mut rng, param.var.dims(), 0.2, shift)).unwrap();
         }
         let tensors =
@@ -173,14 +175,20 @@ impl Case {
             let expected: Vec<_> = wanted.collect();
             let vars: Vec<(String, Var)> = expected
                 .iter()
-                .map(|(name, tensor)| (name.clone(), Var::from_tensor(&tensor.zeros_like().unwrap()).unwrap()))
+                .map(|(name, tensor)| {
+                    (name.clone(), Var::from_tensor(&tensor.zeros_like().unwrap()).unwrap())
+                })
                 .collect();
             let report = if full { file.load_into(&vars) } else { file.load_encoder_into(&vars) };
             let report = report.unwrap_or_else(|e| panic!("{}: {e}", self.name));
             for ((name, expected), (_, found)) in expected.iter().zip(&vars) {
                 assert_eq!(numbers(found), numbers(expected), "{} {name}", weights.display());
             }
-            assert_eq!(report.skipped.len(), if name == "detectron2" { 4 } else { 0 }, "{report:?}");
+            assert_eq!(
+                report.skipped.len(),
+                if name == "detectron2" { 4 } else { 0 },
+                "{report:?}"
+            );
             self.check_info(&file, path.is_dir());
             files += 1;
         }
@@ -196,7 +204,8 @@ impl Case {
             assert_eq!((said.image_size, said.patch_size), (model.image_size, model.patch_size));
             assert_eq!((said.encoder, said.decoder), (model.encoder, decoder));
             assert_eq!(said.layer_norm_eps, 1e-6);
-            let target = file.kind() == Some(Kind::Encoder) || said.norm_pix_loss == model.norm_pix_loss;
+            let target =
+                file.kind() == Some(Kind::Encoder) || said.norm_pix_loss == model.norm_pix_loss;
             assert!(target, "{:?}", file.path());
         }
     }

@@ -37,14 +37,16 @@ fn number(value: &Value) -> usize {
 }
 
 fn shapes(map: &Value) -> impl Iterator<Item = (&String, Vec<usize>)> {
-    map.as_object().unwrap().iter().map(|(name, shape)| {
-        (name, shape.as_array().unwrap().iter().map(number).collect())
-    })
+    map.as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, shape)| (name, shape.as_array().unwrap().iter().map(number).collect()))
 }
 
 /// All names of an entry, its lists of blocks cut to `depth` if that is given.
 fn expand(entry: &Value, depth: Option<usize>) -> Shapes {
-    let mut all: Shapes = shapes(&entry["outer"]).map(|(name, shape)| (name.clone(), shape)).collect();
+    let mut all: Shapes =
+        shapes(&entry["outer"]).map(|(name, shape)| (name.clone(), shape)).collect();
     for (list, blocks) in entry["blocks"].as_object().unwrap() {
         for block in 0..depth.unwrap_or_else(|| number(&blocks["depth"])) {
             let named = shapes(&blocks["inner"]);
@@ -110,7 +112,8 @@ fn packages_names_are_read_as_those_of_the_model_here() {
     let path = folder.path().join("model.safetensors");
     for list in ["timm", "transformers4", "transformers5"] {
         for (layout, entry) in entries(list) {
-            let about = format!("{list}: {} {} {}", entry["class"], entry["spelling"], entry["preset"]);
+            let about =
+                format!("{list}: {} {} {}", entry["class"], entry["spelling"], entry["preset"]);
             hollow(&path, &expand(&entry, None));
             let file = Checkpoint::open(&path).unwrap();
             assert_eq!(file.layout(), Some(layout), "{about}");
@@ -177,7 +180,10 @@ fn presets_are_recognised_by_their_shapes() {
         Mae::new(shallow, &params).unwrap();
         let tensors: Vec<_> =
             params.all().into_iter().map(|p| (p.name, p.var.as_tensor().clone())).collect();
-        hollow(&path, &full_size(&tensors, [config.encoder.tower.depth, config.decoder.tower.depth]));
+        hollow(
+            &path,
+            &full_size(&tensors, [config.encoder.tower.depth, config.decoder.tower.depth]),
+        );
 
         let file = Checkpoint::open(&path).unwrap();
         let unsaid = file.model_info(&Known::default()).unwrap_err().to_string();

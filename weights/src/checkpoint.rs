@@ -1,7 +1,7 @@
 //! A checkpoint opened for reading: the table of tensors is checked at once, numbers are read when asked for.
 
 use crate::layout::{Entry, Mapping};
-use crate::{Error, Kind, Layout, Metadata, Result, StoredFile, infer_kind};
+use crate::{Error, Format, Kind, Layout, Metadata, Result, StoredFile, infer_kind};
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 use std::sync::Arc;
@@ -27,12 +27,23 @@ impl Checkpoint {
         Ok(Self::from_stored(StoredFile::open(path)?))
     }
 
+    /// Opens a PyTorch file that holds several state dicts: the one under the key `part` of its top level.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`Error::NoStateDict`] if there is none under that key.
+    pub fn open_part(path: impl AsRef<Path>, part: &str) -> Result<Self> {
+        Ok(Self::from_stored(StoredFile::open_part(path, part)?))
+    }
+
     /// A file that is already open.
     pub fn from_stored(stored: StoredFile) -> Self {
         let names: Vec<&str> = stored.names().collect();
         let layout = match Layout::detect(names.iter().copied()) {
-            // The same names for an encoder: a file of longmae's is MAE's, unless it says otherwise.
-            Some(Layout::Timm) if stored.metadata().is_some() => Some(Layout::Mae),
+            // The same names for an encoder: a file of longmae's is MAE's unless it says otherwise, and so is a `.pth`, the
+            // form in which MAE's were published.
+            Some(Layout::Timm) if stored.metadata().is_some() || stored.format() == Format::Pth => {
+                Some(Layout::Mae)
+            }
             detected => detected,
         };
         let layout = stored.layout().or(layout);
@@ -46,6 +57,11 @@ impl Checkpoint {
     /// The file as it is, with its own names.
     pub fn stored(&self) -> &StoredFile {
         &self.stored
+    }
+
+    /// What was chosen, cut off or left out when the file was opened; see [`StoredFile::notes`].
+    pub fn notes(&self) -> &[String] {
+        self.stored.notes()
     }
 
     /// Where the file is.

@@ -34,7 +34,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The file is of another format.
-    #[error("`{path}` is not a safetensors file: it looks like {found}")]
+    #[error("`{path}` is neither a safetensors file nor PyTorch's: it looks like {found}")]
     UnknownFormat {
         /// The file.
         path: PathBuf,
@@ -69,6 +69,40 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A PyTorch file is damaged, or not as torch writes it.
+    #[error("`{path}` is a malformed PyTorch file: {reason}")]
+    BadPth {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A PyTorch file holds no state dict, or not the one asked for.
+    #[error("`{path}` holds no dict of tensors {reason}")]
+    NoStateDict {
+        /// The file.
+        path: PathBuf,
+        /// Where none is, and what is there instead.
+        reason: String,
+    },
+    /// A PyTorch file holds several state dicts, and none was chosen.
+    #[error("`{path}` holds several state dicts, say which one: {found}")]
+    SeveralStateDicts {
+        /// The file.
+        path: PathBuf,
+        /// Their keys and sizes.
+        found: String,
+    },
+    /// A tensor of a PyTorch file's state dict cannot be read.
+    #[error("`{path}`: tensor `{name}` {reason}")]
+    BadTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What it is instead of a dense tensor of known numbers in the file.
         reason: String,
     },
     /// A tensor's number format can be neither read nor written here.

@@ -2,6 +2,7 @@
 //! keeps the metadata in a hash map: it writes it in a random order, and lets the last of two equal names win.
 //! Types, offsets and their validation are the crate's.
 
+use crate::stored::is_possible;
 use safetensors::tensor::{self, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -28,7 +29,7 @@ impl Header {
         let mut header: Header = serde_json::from_slice(json).map_err(|e| e.to_string())?;
         header.tensors.sort_by_key(|(_, info)| info.data_offsets);
         tensor::Metadata::new(None, header.tensors.clone()).map_err(|e| e.to_string())?;
-        match header.tensors.iter().find(|(_, info)| strides_overflow(&info.shape)) {
+        match header.tensors.iter().find(|(_, info)| !is_possible(&info.shape)) {
             Some((name, info)) => {
                 Err(format!("tensor `{name}` has the impossible shape {:?}", info.shape))
             }
@@ -51,11 +52,6 @@ impl Header {
     pub fn data_len(&self) -> u64 {
         self.tensors.last().map_or(0, |(_, info)| info.data_offsets.1 as u64)
     }
-}
-
-/// Beside a zero, the other dimensions of an empty tensor can be anything; candle multiplies them all the same.
-fn strides_overflow(shape: &[usize]) -> bool {
-    shape.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim.max(1))).is_none()
 }
 
 impl Serialize for Header {

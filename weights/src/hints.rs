@@ -29,17 +29,12 @@ pub(crate) fn hints(
 }
 
 fn unknown_layout(file: &Checkpoint) -> Option<String> {
-    const PREFIXES: [(&str, &str); 2] = [
-        ("module.", ", they have the prefix of a model wrapped for data parallelism"),
-        ("model.", ", they have the prefix of a whole training state"),
-    ];
     if file.layout().is_some() {
         return None;
     }
     let first = file.names().next()?;
-    let prefix =
-        PREFIXES.iter().find(|(prefix, _)| file.names().any(|name| name.starts_with(prefix)));
-    let prefix = prefix.map_or("", |(_, meaning)| meaning);
+    let prefixed = file.names().any(|name| name.starts_with("model."));
+    let prefix = if prefixed { ", they have the prefix of a whole training state" } else { "" };
     let layouts = Layout::ALL.map(Layout::name).join(", ");
     Some(format!(
         "the file's names (`{first}` is the first) are of no layout known here ({layouts}){prefix}"

@@ -11,6 +11,7 @@ mod load;
 mod metadata;
 mod mismatch;
 mod names;
+mod pth;
 mod save;
 mod sniff;
 mod stored;

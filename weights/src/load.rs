@@ -85,12 +85,7 @@ impl Checkpoint {
         self.load(vars, Part::Encoder, options)
     }
 
-    fn load(
-        &self,
-        vars: &[(String, Var)],
-        part: Part,
-        options: LoadOptions,
-    ) -> Result<LoadReport> {
+    fn load(&self, vars: &[(String, Var)], part: Part, options: LoadOptions) -> Result<LoadReport> {
         let model: BTreeSet<&str> = vars.iter().map(|(name, _)| name.as_str()).collect();
         let (file, key_biases) = self.with_key_bias_of(&model)?;
         let mismatch = file.difference(vars, part)?;

@@ -1,7 +1,7 @@
 //! Writing a checkpoint: whole or not at all, and the same bytes for the same input.
 
-use crate::stored::{cannot, is_supported};
 use crate::header::{Header, METADATA_KEY};
+use crate::stored::{cannot, is_supported};
 use crate::{Error, Kind, Metadata, Result, is_decoder};
 use candle_core::{Device, Tensor};
 use safetensors::tensor::{TensorInfo, View};

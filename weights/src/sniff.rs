@@ -1,12 +1,9 @@
-//! What a file that is not safetensors looks like, told from its first bytes, with what to do about it.
+//! What a file that holds no table of tensors looks like, told from its first bytes, with what to do about it.
 
 /// Bytes of a file that are enough to tell.
 pub(crate) const SNIFF_LEN: u64 = 512;
 
-const MAGIC: [(&[u8], &str); 12] = [
-    (b"PK\x03\x04", PTH),
-    (b"\x80\x02", PTH),
-    (b"\x80\x04", PTH),
+const MAGIC: [(&[u8], &str); 9] = [
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
@@ -21,16 +18,13 @@ const MAGIC: [(&[u8], &str); 12] = [
     (b"<", "a web page (a download that failed?)"),
 ];
 
-const PTH: &str = "a PyTorch .pth (zip or pickle): reading it is not there yet; if you trust it, convert it in Python with \
-    `safetensors.torch.save_file(torch.load(FILE, weights_only=False)[\"model\"], \"model.safetensors\")`";
-
 /// Names the format that `start`, the first bytes of a file, belongs to.
 pub(crate) fn describe(start: &[u8]) -> &'static str {
     if let Some((_, name)) = MAGIC.iter().find(|(magic, _)| start.starts_with(magic)) {
         return name;
     }
     if start.get(257..262) == Some(b"ustar") {
-        return "a tar archive: unpack it first";
+        return "a tar archive: unpack it first (PyTorch's of before 0.2: load and save it with a newer one)";
     }
     let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
     match start.iter().all(is_text) {

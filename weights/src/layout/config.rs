@@ -5,7 +5,7 @@ use super::sizes::Sizes;
 use crate::ModelInfo;
 use serde_json::{Map, Value, json};
 
-/// transformers' and timm's architecture are told by the model's parts.
+/// What of a model decides its architecture elsewhere.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parts {
     pub sizes: Sizes,
@@ -14,7 +14,11 @@ pub(super) struct Parts {
 }
 
 /// Names and contents of the files that `layout` wants in the folder of `model.safetensors`.
-pub(super) fn files(layout: Layout, info: &ModelInfo, parts: &Parts) -> Vec<(&'static str, String)> {
+pub(super) fn files(
+    layout: Layout,
+    info: &ModelInfo,
+    parts: &Parts,
+) -> Vec<(&'static str, String)> {
     match layout {
         Layout::Mae | Layout::Detectron2 => Vec::new(),
         Layout::Timm => vec![("config.json", pretty(&timm(info, parts)))],
@@ -91,10 +95,7 @@ fn labels(classes: usize) -> Map<String, Value> {
     let names: Map<_, _> =
         (0..classes).map(|class| (class.to_string(), name(class).into())).collect();
     let numbers: Map<_, _> = (0..classes).map(|class| (name(class), class.into())).collect();
-    Map::from_iter([
-        ("id2label".to_owned(), names.into()),
-        ("label2id".to_owned(), numbers.into()),
-    ])
+    Map::from_iter([("id2label".to_owned(), names.into()), ("label2id".to_owned(), numbers.into())])
 }
 
 /// A whole picture to the model's size (3 is Pillow's bicubic), then the run's normalisation.

@@ -10,6 +10,9 @@ use candle_core::Tensor;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+/// What errors name where there is no file yet.
+const MODEL: &str = "the model to be converted";
+
 /// A model in a layout, ready to be saved.
 #[derive(Debug, Clone)]
 pub struct Export {
@@ -35,11 +38,7 @@ pub struct Export {
 /// [`Error::CannotHold`] for what the layout or its package has no way to say: a decoder in timm's or ViT's, `fc_norm` in
 /// transformers', an oblong image where a package takes squares only. [`Error::NotAModel`] if the tensors are no such
 /// model or not that of `metadata.info`.
-pub fn export(
-    tensors: &[(String, Tensor)],
-    metadata: &Metadata,
-    layout: Layout,
-) -> Result<Export> {
+pub fn export(tensors: &[(String, Tensor)], metadata: &Metadata, layout: Layout) -> Result<Export> {
     let full = metadata.kind == Kind::Full;
     let wanted = |(name, _): &&(String, Tensor)| full || !is_decoder(name);
     let model: Vec<(String, Tensor)> = tensors.iter().filter(wanted).cloned().collect();
@@ -101,7 +100,7 @@ impl Export {
 fn parts(model: &[(String, Tensor)], info: &ModelInfo) -> Result<Parts> {
     let shapes: BTreeMap<&str, &[usize]> =
         model.iter().map(|(name, tensor)| (name.as_str(), tensor.dims())).collect();
-    let bad = |reason| Error::NotAModel { path: PathBuf::from("the model to be converted"), reason };
+    let bad = |reason| Error::NotAModel { path: PathBuf::from(MODEL), reason };
     let sizes = Sizes::of(|name| shapes.get(name).copied()).map_err(bad)?;
     let patches = info.grid().map(|[rows, columns]| rows * columns);
     let decoder = sizes.decoder.map(|decoder| decoder.tower.dim);
@@ -153,8 +152,7 @@ fn refuse(
         return refusal(what, "its package takes square ones only");
     }
     if layout == Layout::HfVitMae && parts.sizes.decoder.is_some_and(|d| d.pred_downsampling != 1) {
-        let what = format!("`decoder_pred.weight` with prediction downsampling");
-        return refusal(what, "it predicts patch by patch");
+        return refusal("prediction downsampling".to_owned(), "it predicts patch by patch");
     }
     Ok(())
 }
@@ -187,10 +185,7 @@ fn no_place(layout: Layout, name: &str, parts: &Parts) -> Option<&'static str> {
 }
 
 /// What a detector's backbone does without: class token and final norm. The class token's row stays in `pos_embed`.
-fn leave_out(
-    model: Vec<(String, Tensor)>,
-    layout: Layout,
-) -> (Vec<(String, Tensor)>, Vec<String>) {
+fn leave_out(model: Vec<(String, Tensor)>, layout: Layout) -> (Vec<(String, Tensor)>, Vec<String>) {
     let left = |name: &str| {
         layout == Layout::Detectron2 && (name == "cls_token" || name.starts_with("norm."))
     };
@@ -215,7 +210,7 @@ fn with_key_bias(model: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>> 
         let value = format!("{block}.attn.v_bias");
         let Some(value_bias) = values.get(&value) else {
             let reason = format!("has `{name}` without `{value}`");
-            return Err(Error::NotAModel { path: PathBuf::from("the model to be converted"), reason });
+            return Err(Error::NotAModel { path: PathBuf::from(MODEL), reason });
         };
         let joined = tensor
             .zeros_like()
@@ -237,7 +232,7 @@ fn split(name: &str, tensor: &Tensor, names: Vec<String>) -> Result<Vec<(String,
     let rows = tensor.dims().first().copied().unwrap_or_default();
     if count == 0 || rows % count != 0 {
         let reason = format!("has `{name}` of shape {:?}, not in {count} parts", tensor.dims());
-        return Err(Error::NotAModel { path: PathBuf::from("the model to be converted"), reason });
+        return Err(Error::NotAModel { path: PathBuf::from(MODEL), reason });
     }
     let part = |n| tensor.narrow(0, n * (rows / count), rows / count);
     let parts = names.into_iter().enumerate().map(|(n, new)| Ok((new, part(n)?)));
@@ -245,7 +240,7 @@ fn split(name: &str, tensor: &Tensor, names: Vec<String>) -> Result<Vec<(String,
 }
 
 fn tensor_error(name: &str, reason: candle_core::Error) -> Error {
-    let path = PathBuf::from("the model to be converted");
+    let path = PathBuf::from(MODEL);
     Error::Tensor { path, name: name.to_owned(), reason: Box::new(reason) }
 }
 

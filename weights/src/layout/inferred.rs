@@ -80,7 +80,8 @@ impl Beside {
         Ok(Self {
             layout: file.layout(),
             config: beside::read(file.path(), "config.json")?,
-            preprocessor: beside::read(file.path(), "preprocessor_config.json")?.unwrap_or_default(),
+            preprocessor: beside::read(file.path(), "preprocessor_config.json")?
+                .unwrap_or_default(),
         })
     }
 
@@ -131,7 +132,10 @@ impl Beside {
         let eps = known.layer_norm_eps.or_else(|| self.eps());
         ask(eps.is_some(), "layer_norm_eps (transformers' config.json would say it)");
         let norm_pix_loss = known.norm_pix_loss.or_else(|| self.norm_pix_loss(sizes));
-        ask(norm_pix_loss.is_some(), "norm_pix_loss (whether predictions are of normalised pixels)");
+        ask(
+            norm_pix_loss.is_some(),
+            "norm_pix_loss (whether predictions are of normalised pixels)",
+        );
         Some(ModelInfo {
             image_size: image_size?,
             patch_size: sizes.patch,
@@ -238,6 +242,6 @@ fn heads(sizes: &TowerSizes, exceptions: &[(usize, usize, usize)], width: usize)
         exceptions.iter().find(|(dim, depth, _)| (*dim, *depth) == (sizes.dim, sizes.depth));
     match exception {
         Some((.., heads)) => Some(*heads),
-        None => (sizes.dim % width == 0).then_some(sizes.dim / width),
+        None => sizes.dim.is_multiple_of(width).then_some(sizes.dim / width),
     }
 }

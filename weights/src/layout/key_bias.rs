@@ -58,7 +58,9 @@ impl Mapping {
             if model.contains(all.as_str()) && !mapping.entries.contains_key(&all) {
                 let zeros = Piece { stored: None, rows: 0..dim };
                 let pieces = [&query.pieces[..], &[zeros], &value_entry.pieces[..]].concat();
-                mapping.entries.insert(all, Entry { dtype: query.dtype, shape: vec![rows], pieces });
+                mapping
+                    .entries
+                    .insert(all, Entry { dtype: query.dtype, shape: vec![rows], pieces });
                 mapping.entries.remove(name);
                 mapping.entries.remove(&value);
                 joined += 1;

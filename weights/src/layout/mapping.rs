@@ -178,10 +178,7 @@ mod tests {
         let entry = &found.entries["blocks.0.attn.qkv.weight"];
         assert_eq!(entry.shape, [12, 4]);
         assert_eq!(pieces(entry), [(Some(&*q), 0..4), (Some(&*k), 0..4), (Some(&*v), 0..4)]);
-        assert_eq!(
-            found.own_names("blocks.0.attn.qkv.weight"),
-            Some(format!("{q} + {k} + {v}"))
-        );
+        assert_eq!(found.own_names("blocks.0.attn.qkv.weight"), Some(format!("{q} + {k} + {v}")));
     }
 
     #[test]

@@ -91,7 +91,8 @@ fn tower<'a>(
     name: &str,
 ) -> Result<TowerSizes, String> {
     let [hidden, dim]: [usize; 2] = dims(shape, &format!("{name}.0.mlp.fc1.weight"))?;
-    let depth = (0..).take_while(|n| shape(&format!("{name}.{n}.mlp.fc1.weight")).is_some()).count();
+    let depth =
+        (0..).take_while(|n| shape(&format!("{name}.{n}.mlp.fc1.weight")).is_some()).count();
     if dim == 0 || hidden == 0 {
         return Err(odd(&format!("{name}.0.mlp.fc1.weight"), &[hidden, dim], "[hidden, dim]"));
     }

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use longmae_weights::{Kind, Metadata, ModelInfo, TowerInfo};
+use std::path::{Path, PathBuf};
 
 /// Information of a model of 2 x 2 patches; what the tests do not look at has the papers' values.
 pub fn info() -> ModelInfo {
@@ -79,4 +80,19 @@ pub fn vars(shapes: &[(&str, Vec<usize>)], dtype: DType) -> Vec<(String, Var)> {
 /// All numbers of a tensor in f64.
 pub fn values(tensor: &Tensor) -> Vec<f64> {
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// A file of `tests/fixtures`.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// The folder of larger files that `LONGMAE_SHARED` names, if it does.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+pub fn shared(file: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("LONGMAE_SHARED");
+    if folder.is_none() {
+        eprintln!("skipped: set LONGMAE_SHARED to the folder that holds {file}");
+    }
+    folder.map(|folder| Path::new(&folder).join(file))
 }

@@ -1,9 +1,8 @@
 //! Files that other software wrote.
 
-use crate::common::values;
+use crate::common::{fixture, shared, values};
 use candle_core::{Device, Tensor, Var};
 use longmae_weights::{Checkpoint, Kind, is_decoder};
-use std::path::{Path, PathBuf};
 
 /// Variables for the names of a file, of a number that no file here holds.
 fn vars_of(checkpoint: &Checkpoint, keep: impl Fn(&str) -> bool) -> Vec<(String, Var)> {
@@ -18,8 +17,7 @@ fn vars_of(checkpoint: &Checkpoint, keep: impl Fn(&str) -> bool) -> Vec<(String,
 /// Written by Python's safetensors in four float types; tensor number n holds n, n + 0.5, n + 1, ...
 #[test]
 fn pythons_safetensors_in_four_float_types() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/foreign.safetensors");
-    let file = Checkpoint::open(path).unwrap();
+    let file = Checkpoint::open(fixture("foreign.safetensors")).unwrap();
     assert_eq!((file.kind(), file.metadata()), (Some(Kind::Full), None));
     let model = vars_of(&file, |_| true);
     let report = file.load_into(&model).unwrap();
@@ -31,16 +29,6 @@ fn pythons_safetensors_in_four_float_types() {
         let expected: Vec<f64> = (0..var.elem_count()).map(|i| n as f64 + 0.5 * i as f64).collect();
         assert_eq!(values(var), expected, "{name}");
     }
-}
-
-/// The folder of larger files that `LONGMAE_SHARED` names, if it does.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn shared(file: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("LONGMAE_SHARED");
-    if folder.is_none() {
-        eprintln!("skipped: set LONGMAE_SHARED to the folder that holds {file}");
-    }
-    folder.map(|folder| Path::new(&folder).join(file))
 }
 
 #[test]

@@ -3,5 +3,8 @@
 mod common;
 mod foreign;
 mod malformed;
+mod pickles;
+mod pth;
+mod pth_hostile;
 mod round_trip;
 mod strictness;

@@ -3,8 +3,6 @@
 use crate::common::{full, metadata, tensors, values, vars};
 use candle_core::{DType, Device};
 use longmae_weights::{Checkpoint, Error, Kind, save};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -62,9 +60,8 @@ fn what_is_not_a_file() {
 fn other_formats_are_named() {
     let mut tar = vec![0u8; 512];
     tar[257..262].copy_from_slice(b"ustar");
-    let files: [(&[u8], &str); 9] = [
-        (b"PK\x03\x04\x00\x00\x08\x08", "a PyTorch .pth"),
-        (b"\x80\x02}q\x00(X\x05\x00\x00\x00model", "a PyTorch .pth"),
+    let files: [(&[u8], &str); 8] = [
+        (b"\x80\x04K\x00.", "a Python pickle that torch.save did not write"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "a PNG image"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01", "a JPEG image"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
@@ -75,15 +72,8 @@ fn other_formats_are_named() {
     ];
     for (bytes, name) in files {
         let (error, text) = error(bytes);
-        assert!(matches!(error, Error::NotSafetensors { .. }) && text.contains(name), "{text}");
+        assert!(matches!(error, Error::UnknownFormat { .. }) && text.contains(name), "{text}");
     }
-}
-
-#[test]
-fn a_real_pth_is_named() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tiny.pth");
-    let error = Checkpoint::open(path).unwrap_err().to_string();
-    assert!(error.contains("a PyTorch .pth") && error.contains("not there yet"), "{error}");
 }
 
 #[test]
@@ -123,6 +113,16 @@ fn a_file_cut_after_opening_is_an_error_of_reading() {
     );
     let missing = opened.tensor("head.weight", &Device::Cpu).unwrap_err();
     assert!(matches!(missing, Error::NoSuchTensor { ref name, .. } if name == "head.weight"));
+}
+
+/// 640 is 0x80 0x02 in the file: a pickle of protocol 2 begins so too.
+#[test]
+fn a_length_that_looks_like_a_pickle_is_none() {
+    for length in [640, 896, 1152, 1408] {
+        let header =
+            format!("{:length$}", r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#);
+        assert_eq!(Folder::new().open(&file(&header, 4)).unwrap().names().count(), 1);
+    }
 }
 
 #[test]
@@ -230,35 +230,4 @@ fn a_file_without_tensors_opens_and_is_of_no_kind() {
     let folder = Folder::new();
     let empty = folder.open(&file("{}", 0)).unwrap();
     assert_eq!((empty.kind(), empty.names().count()), (None, 0));
-}
-
-/// A quarter of the mutations hits the length and the header's start, where most can go wrong.
-#[test]
-fn two_thousand_mutations_end_in_an_error_or_a_success() {
-    let folder = Folder::new();
-    let good = folder.good();
-    let mut rng = ChaCha8Rng::seed_from_u64(20);
-    let (mut opened, mut refused) = (0, 0);
-    for _ in 0..2000 {
-        let mut bytes = good.clone();
-        let end = if rng.random_ratio(1, 4) { 64 } else { bytes.len() };
-        for _ in 0..rng.random_range(1..=4) {
-            bytes[rng.random_range(0..end)] = rng.random();
-        }
-        match folder.open(&bytes) {
-            Err(error) => refused += usize::from(!error.to_string().is_empty()),
-            Ok(checkpoint) => {
-                opened += 1;
-                for name in checkpoint.names() {
-                    let tensor = checkpoint.tensor(name, &Device::Cpu).unwrap();
-                    assert_eq!(Some(tensor.dims()), checkpoint.shape(name));
-                }
-            }
-        }
-    }
-    assert_eq!(opened + refused, 2000);
-    assert!(
-        opened > 100 && refused > 100,
-        "mutations should reach data and header: {opened} opened, {refused} refused"
-    );
 }

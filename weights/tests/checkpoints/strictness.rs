@@ -316,7 +316,10 @@ fn a_partial_load_of_nothing_is_refused() {
 #[test]
 fn names_of_no_layout_are_told() {
     for (name, hint) in [
-        ("layers.0.weight", "are of no layout known here (mae, timm, hf-vit-mae, hf-vit, detectron2)"),
+        (
+            "layers.0.weight",
+            "are of no layout known here (mae, timm, hf-vit-mae, hf-vit, detectron2)",
+        ),
         ("model.norm.bias", "a whole training state"),
     ] {
         let (_folder, file) = foreign(&vec![(name, vec![2])]);
@@ -346,7 +349,8 @@ fn differences_are_told_in_both_names() {
 
 #[test]
 fn a_detectors_backbone_says_what_it_lacks() {
-    let names = ["backbone.net.pos_embed", "backbone.net.blocks.0.attn.rel_pos_h", "roi_heads.bias"];
+    let names =
+        ["backbone.net.pos_embed", "backbone.net.blocks.0.attn.rel_pos_h", "roi_heads.bias"];
     let (_folder, file) = foreign(&names.map(|name| (name, vec![1, 5, 2])).to_vec());
     let model = vars(&[("cls_token", vec![1, 1, 2]), ("pos_embed", vec![1, 5, 2])], DType::F32);
     let error = file.load_encoder_into(&model).unwrap_err().to_string();
@@ -361,8 +365,11 @@ fn a_detectors_backbone_says_what_it_lacks() {
 
 #[test]
 fn a_classifiers_norm_is_not_taken_for_the_encoders() {
-    let (_folder, file) =
-        foreign(&vec![("cls_token", vec![1, 1, 2]), ("fc_norm.weight", vec![2]), ("head.bias", vec![5])]);
+    let (_folder, file) = foreign(&vec![
+        ("cls_token", vec![1, 1, 2]),
+        ("fc_norm.weight", vec![2]),
+        ("head.bias", vec![5]),
+    ]);
     let model = vars(&[("cls_token", vec![1, 1, 2]), ("norm.weight", vec![2])], DType::F32);
     let error = file.load_encoder_into(&model).unwrap_err().to_string();
     assert!(error.contains("a classifier on the mean of all tokens"), "{error}");
