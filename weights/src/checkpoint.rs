@@ -1,6 +1,7 @@
 //! A checkpoint opened for reading: the header is checked at once, tensors are read when asked for.
 
 use crate::header::{Header, MAX_LEN, PREFIX_LEN};
+use crate::positional::read_exact_at;
 use crate::{Error, Kind, Metadata, Result, infer_kind, sniff};
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::TensorInfo;
@@ -8,7 +9,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 /// A safetensors file with MAE's parameter names, written by longmae or elsewhere.
 ///
@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
-    file: Mutex<File>,
+    file: File,
     data_start: u64,
     tensors: BTreeMap<String, Entry>,
     metadata: Option<Metadata>,
@@ -48,7 +48,7 @@ impl Checkpoint {
             })
             .collect::<Result<_>>()?;
         tracing::debug!(path = %path.display(), bytes = length, "opened checkpoint");
-        Ok(Self { path, file: Mutex::new(file), data_start, tensors, metadata })
+        Ok(Self { path, file, data_start, tensors, metadata })
     }
 
     /// Where the file is.
@@ -89,28 +89,36 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::NoSuchTensor`], [`Error::Io`] if the disk refuses, [`Error::Tensor`] if the device does.
     pub fn tensor(&self, name: &str, device: &Device) -> Result<Tensor> {
-        let entry = self.tensors.get(name).ok_or_else(|| Error::NoSuchTensor {
-            path: self.path.clone(),
-            name: name.to_owned(),
-        })?;
-        let bytes =
-            self.read_bytes(entry.info.data_offsets).map_err(|e| cannot("read", &self.path, e))?;
+        let entry = self.entry(name)?;
+        let (start, end) = entry.info.data_offsets;
+        // The lengths were checked against the file's when it was opened, so this allocates no more than the file has.
+        let mut bytes = vec![0; end - start];
+        self.read(name, &mut bytes)?;
         Tensor::from_raw_buffer(&bytes, entry.dtype, &entry.info.shape, device)
             .map_err(|reason| self.tensor_error(name, reason))
     }
 
-    pub(crate) fn tensor_error(&self, name: &str, reason: candle_core::Error) -> Error {
-        Error::Tensor { path: self.path.clone(), name: name.to_owned(), reason: Box::new(reason) }
+    /// Reads a tensor's bytes, which `bytes` must be as many as. Several can be read at once.
+    pub(crate) fn read(&self, name: &str, bytes: &mut [u8]) -> Result<()> {
+        let start = self.data_start + self.entry(name)?.info.data_offsets.0 as u64;
+        read_exact_at(&self.file, bytes, start).map_err(|e| cannot("read", &self.path, e))
     }
 
-    fn read_bytes(&self, (start, end): (usize, usize)) -> std::io::Result<Vec<u8>> {
-        // The lengths were checked against the file's when it was opened, so this allocates no more than the file has.
-        let mut bytes = vec![0; end - start];
-        // A panic elsewhere cannot leave the file in a bad state: every read seeks first.
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(self.data_start + start as u64))?;
-        file.read_exact(&mut bytes)?;
-        Ok(bytes)
+    /// Whether the file still has all of its bytes, since others may have written into it.
+    pub(crate) fn check_whole(&self) -> Result<()> {
+        let found = self.file.metadata().map_err(|e| cannot("read", &self.path, e))?.len();
+        let data = self.tensors.values().map(|entry| entry.info.data_offsets.1).max();
+        check_length(&self.path, found, self.data_start + data.unwrap_or(0) as u64)
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry> {
+        self.tensors
+            .get(name)
+            .ok_or_else(|| Error::NoSuchTensor { path: self.path.clone(), name: name.to_owned() })
+    }
+
+    pub(crate) fn tensor_error(&self, name: &str, reason: candle_core::Error) -> Error {
+        Error::Tensor { path: self.path.clone(), name: name.to_owned(), reason: Box::new(reason) }
     }
 }
 

@@ -1,14 +1,15 @@
-//! Loading a checkpoint into a model's variables: all of it or nothing, and every difference reported at once.
+//! Loading a checkpoint into a model's variables: what does not fit changes nothing, every difference is reported at once.
 
+use crate::fill::Prepared;
 use crate::mismatch::{Misfit, Mismatch};
 use crate::{Checkpoint, Error, Result, hints, is_decoder, is_encoder};
-use candle_core::{DType, Tensor, Var};
-use std::collections::BTreeMap;
+use candle_core::{DType, Var};
+use std::collections::BTreeSet;
 
 /// What a successful loading did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadReport {
-    /// Variables set: all that were given.
+    /// Variables set: all that were given, but for those that an adaptation leaves.
     pub loaded: usize,
     /// Numbers in them.
     pub parameters: usize,
@@ -31,7 +32,8 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Mismatch`] with all missing, unexpected and misshapen names; [`Error::DuplicateName`] if `vars` gives a
-    /// name twice; [`Error::Io`] and [`Error::Tensor`] where reading fails. No variable is changed by a failed loading.
+    /// name twice: neither changes a variable. [`Error::Io`] and [`Error::Tensor`] where reading fails; since numbers are
+    /// read to where they belong, some variables are then set and others not.
     pub fn load_into(&self, vars: &[(String, Var)]) -> Result<LoadReport> {
         self.load(vars, Part::Everything)
     }
@@ -46,46 +48,64 @@ impl Checkpoint {
     }
 
     fn load(&self, vars: &[(String, Var)], part: Part) -> Result<LoadReport> {
-        self.check_fit(vars, part)?;
-        let tensors = vars
-            .iter()
-            .map(|(name, var)| self.tensor_for(name, var))
-            .collect::<Result<Vec<_>>>()?;
-        for ((name, var), tensor) in vars.iter().zip(&tensors) {
-            var.set(tensor).map_err(|reason| self.tensor_error(name, reason))?;
-        }
+        self.refuse(self.differences(vars, part)?, vars, part)?;
+        self.load_checked(vars, part, &Prepared::new())
+    }
+
+    /// Loads what fits, with the tensors that were prepared in place of the file's.
+    pub(crate) fn load_checked(
+        &self,
+        vars: &[(String, Var)],
+        part: Part,
+        prepared: &Prepared,
+    ) -> Result<LoadReport> {
+        self.fill_all(vars, prepared)?;
+        let left = |name: &str| matches!(prepared.get(name), Some(None));
+        let set = || vars.iter().filter(|(name, _)| !left(name));
         let report = LoadReport {
-            loaded: vars.len(),
-            parameters: vars.iter().map(|(_, var)| var.elem_count()).sum(),
-            converted: names_where(vars, |name, var| self.dtype(name) != Some(var.dtype())),
+            loaded: set().count(),
+            parameters: set().map(|(_, var)| var.elem_count()).sum(),
+            converted: names_where(vars, |name, var| {
+                !left(name) && self.dtype(name) != Some(var.dtype())
+            }),
             skipped: self.names().filter(|name| skips(part, name)).map(str::to_owned).collect(),
         };
         tracing::debug!(path = %self.path().display(), ?part, loaded = report.loaded, "loaded checkpoint");
         Ok(report)
     }
 
-    fn check_fit(&self, vars: &[(String, Var)], part: Part) -> Result<()> {
-        let mut model = BTreeMap::new();
-        for (name, var) in vars {
-            if model.insert(name.as_str(), var).is_some() {
+    /// How the file's part and the variables differ, without hints.
+    pub(crate) fn differences(&self, vars: &[(String, Var)], part: Part) -> Result<Mismatch> {
+        let mut model = BTreeSet::new();
+        for (name, _) in vars {
+            if !model.insert(name.as_str()) {
                 return Err(Error::DuplicateName {
                     path: self.path().to_owned(),
                     name: name.clone(),
                 });
             }
         }
-        let unexpected =
-            self.names().filter(|name| !model.contains_key(name) && !skips(part, name));
-        let mut mismatch = Mismatch {
+        let unexpected = self.names().filter(|name| !model.contains(name) && !skips(part, name));
+        Ok(Mismatch {
             path: self.path().to_owned(),
             missing: names_where(vars, |name, _| self.shape(name).is_none()),
             unexpected: unexpected.map(str::to_owned).collect(),
             misfits: vars.iter().filter_map(|(name, var)| self.misfit(name, var)).collect(),
             hints: Vec::new(),
-        };
+        })
+    }
+
+    /// Fails with the differences, if there are any.
+    pub(crate) fn refuse(
+        &self,
+        mut mismatch: Mismatch,
+        vars: &[(String, Var)],
+        part: Part,
+    ) -> Result<()> {
         if mismatch.is_empty() {
             return Ok(());
         }
+        let model = vars.iter().map(|(name, var)| (name.as_str(), var)).collect();
         mismatch.hints = hints::hints(self, &mismatch, &model, part);
         Err(Error::Mismatch(Box::new(mismatch)))
     }
@@ -100,11 +120,6 @@ impl Checkpoint {
         } else {
             None
         }
-    }
-
-    fn tensor_for(&self, name: &str, var: &Var) -> Result<Tensor> {
-        let tensor = self.tensor(name, var.device())?;
-        tensor.to_dtype(var.dtype()).map_err(|reason| self.tensor_error(name, reason))
     }
 }
 
