@@ -118,29 +118,37 @@ impl Checkpoint {
     /// [`Error::NoSuchTensor`], [`Error::Io`] if the disk refuses, [`Error::Tensor`] if the device does.
     pub fn tensor(&self, name: &str, device: &Device) -> Result<Tensor> {
         let entry = self.mapping.entries.get(name).ok_or_else(|| self.no_such(name))?;
-        let bytes = self.read(entry)?;
+        let bytes = self.read_entry(entry)?;
         Tensor::from_raw_buffer(&bytes, entry.dtype, &entry.shape, device)
             .map_err(|reason| self.tensor_error(name, reason))
     }
 
-    /// The numbers of a tensor, row after row.
-    pub(crate) fn read(&self, entry: &Entry) -> Result<Vec<u8>> {
-        let stored = |name: &str| self.stored.get(name).ok_or_else(|| self.no_such(name));
-        if let Some(name) = entry.as_whole() {
-            return self.stored.read(stored(name)?);
-        }
-        let row = entry.row_bytes();
-        let mut bytes = Vec::with_capacity(row * entry.shape.first().copied().unwrap_or(1));
+    /// Reads a tensor's bytes, which `bytes` must be as many as. Several can be read at once.
+    pub(crate) fn read(&self, name: &str, bytes: &mut [u8]) -> Result<()> {
+        self.fill_entry(self.mapping.entries.get(name).ok_or_else(|| self.no_such(name))?, bytes)
+    }
+
+    /// The numbers of an entry, row after row.
+    pub(crate) fn read_entry(&self, entry: &Entry) -> Result<Vec<u8>> {
+        // Stored tensors lie within the file, and of zeros there are half as many, so this is bounded by the file.
+        let mut bytes = vec![0; entry.row_bytes() * entry.shape.first().copied().unwrap_or(1)];
+        self.fill_entry(entry, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn fill_entry(&self, entry: &Entry, mut bytes: &mut [u8]) -> Result<()> {
         for piece in &entry.pieces {
+            let (these, rest) = bytes.split_at_mut(entry.row_bytes() * piece.rows.len());
+            bytes = rest;
             match &piece.stored {
-                None => bytes.resize(bytes.len() + row * piece.rows.len(), 0),
+                None => these.fill(0),
                 Some(name) => {
-                    let all = self.stored.read(stored(name)?)?;
-                    bytes.extend_from_slice(&all[row * piece.rows.start..row * piece.rows.end]);
+                    let tensor = self.stored.get(name).ok_or_else(|| self.no_such(name))?;
+                    self.stored.read_rows(tensor, piece.rows.clone(), these)?;
                 }
             }
         }
-        Ok(bytes)
+        Ok(())
     }
 
     pub(crate) fn mapping(&self) -> &Mapping {

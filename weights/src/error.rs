@@ -149,6 +149,16 @@ pub enum Error {
     /// The file's tensors are not the model's; nothing was loaded.
     #[error(transparent)]
     Mismatch(Box<Mismatch>),
+    /// A tensor cannot be made one for the model; nothing was loaded.
+    #[error("`{path}`: `{name}` cannot be adapted: {reason}")]
+    Adapt {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What stands against it.
+        reason: String,
+    },
     /// A list of named tensors or variables gives one name twice.
     #[error("`{path}`: the model gives the name `{name}` to two tensors")]
     DuplicateName {

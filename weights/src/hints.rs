@@ -20,7 +20,8 @@ pub(crate) fn hints(
         mean_pooled(file, mismatch),
         encoder_only(file, mismatch, part),
         full_into_encoder(mismatch, model, part),
-        grid(file, model, info),
+        grid(file, mismatch, model, info),
+        prediction(mismatch),
         info.map(|info| format!("the file's model: {info}")),
     ]
     .into_iter()
@@ -88,6 +89,7 @@ fn full_into_encoder(
 /// Position embeddings of the same width for another number of patches.
 fn grid(
     file: &Checkpoint,
+    mismatch: &Mismatch,
     model: &BTreeMap<&str, &Var>,
     info: Option<&ModelInfo>,
 ) -> Option<String> {
@@ -96,7 +98,8 @@ fn grid(
     else {
         return None;
     };
-    if file_dim != dim || file_tokens == tokens {
+    // An adaptation takes what it resizes out of the mismatch.
+    if file_dim != dim || !mismatch.misfits.iter().any(|misfit| misfit.name == "pos_embed") {
         return None;
     }
     let known = info.filter(|info| {
@@ -110,8 +113,17 @@ fn grid(
     };
     let model_grid = grid_text(tokens);
     Some(format!(
-        "the file's grid is {file_grid}, this model's is {model_grid}, and resizing is not there yet"
+        "the file's grid is {file_grid}, this model's is {model_grid}: `Checkpoint::adapt` resizes positions"
     ))
+}
+
+/// Predictions of another number of pixels.
+fn prediction(mismatch: &Mismatch) -> Option<String> {
+    mismatch.misfits.iter().any(|misfit| misfit.name == "decoder_pred.bias").then(|| {
+        "the file predicts patches of another number of pixels (p * p * channels), which cannot be resized: leave the \
+         prediction layer at its start (`Adapt::leaving_prediction`), or load the encoder alone"
+            .to_owned()
+    })
 }
 
 /// The grid behind a number of tokens, class token included: its sides if it is square, or else its patches.

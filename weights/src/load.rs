@@ -1,8 +1,9 @@
-//! Loading a checkpoint into a model's variables: all of it or nothing, and every difference reported at once.
+//! Loading a checkpoint into a model's variables: what does not fit changes nothing, every difference is reported at once.
 
+use crate::fill::Prepared;
 use crate::mismatch::{Misfit, Mismatch};
 use crate::{Checkpoint, Error, Layout, Result, hints, is_classifier, is_decoder};
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Var};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a successful loading did.
@@ -19,8 +20,8 @@ pub struct LoadReport {
     /// Names left in the file: the decoder's and a classifier's where an encoder was asked for; what no model here has
     /// ([`Checkpoint::left_out`]); with [`LoadOptions::allow_partial`] what this model has not, or in another shape.
     pub skipped: Vec<String>,
-    /// Names of variables left at their initial value, in the model's order; none unless
-    /// [`LoadOptions::allow_partial`] was given.
+    /// Names of variables left at their initial value, in the model's order: what an adaptation leaves, and with
+    /// [`LoadOptions::allow_partial`] whatever does not fit.
     pub initial: Vec<String>,
     /// Attention layers whose keys' bias of zeros was put in or left out, since file and model differ in having one.
     pub key_biases: usize,
@@ -41,13 +42,26 @@ pub(crate) enum Part {
     Encoder,
 }
 
+/// What a loading leaves on each side.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    /// Variables that keep their value.
+    pub initial: Vec<String>,
+    /// Tensors that the model has not, or in another shape.
+    pub skipped: Vec<String>,
+    /// See [`LoadReport::key_biases`].
+    pub key_biases: usize,
+}
+
 impl Checkpoint {
     /// Sets every variable from the tensor of its name. The file must hold exactly these names in these shapes; float
     /// numbers are converted to the variable's type and device.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] with all missing, unexpected and misshapen names; [`Error::DuplicateName`] if `vars` gives a
-    /// name twice; [`Error::Io`] and [`Error::Tensor`] where reading fails. No variable is changed by a failed loading.
+    /// [`Error::Mismatch`] with all missing, unexpected and misshapen names; [`Error::KeyBias`] if the model's keys have no
+    /// bias and the file's have one that is not zero; [`Error::DuplicateName`] if `vars` gives a name twice: none of these
+    /// changes a variable. [`Error::Io`] and [`Error::Tensor`] where reading fails; since numbers are read to where they
+    /// belong, some variables are then set and others not.
     pub fn load_into(&self, vars: &[(String, Var)]) -> Result<LoadReport> {
         self.load(vars, Part::Everything, LoadOptions::default())
     }
@@ -86,43 +100,43 @@ impl Checkpoint {
     }
 
     fn load(&self, vars: &[(String, Var)], part: Part, options: LoadOptions) -> Result<LoadReport> {
-        let model: BTreeSet<&str> = vars.iter().map(|(name, _)| name.as_str()).collect();
-        let (file, key_biases) = self.with_key_bias_of(&model)?;
-        let mismatch = file.difference(vars, part)?;
-        let fits = |name: &str| {
-            let misfits = mismatch.misfits.iter().map(|misfit| &misfit.name);
-            !misfits.chain(&mismatch.missing).any(|other| other == name)
-        };
-        let nothing = !vars.is_empty() && !vars.iter().any(|(name, _)| fits(name));
-        if !mismatch.is_empty() && (nothing || !options.allow_partial) {
-            return Err(file.refusal(mismatch, vars, part));
-        }
-        let (set, initial): (Vec<_>, Vec<_>) = vars.iter().partition(|(name, _)| fits(name));
-        let tensors =
-            set.iter().map(|(name, var)| file.tensor_for(name, var)).collect::<Result<Vec<_>>>()?;
-        for ((name, var), tensor) in set.iter().zip(&tensors) {
-            var.set(tensor).map_err(|reason| file.tensor_error(name, reason))?;
-        }
-        let unfit = mismatch.misfits.iter().map(|misfit| misfit.name.as_str());
-        let skipped = file.names().filter(|name| skips(part, name) && !model.contains(name));
-        let skipped = skipped.chain(mismatch.unexpected.iter().map(String::as_str)).chain(unfit);
+        let (file, key_biases) = self.with_key_bias_of(&names_of(vars))?;
+        let settled = file.settle(file.differences(vars, part)?, vars, part, options)?;
+        let prepared = settled.initial.iter().map(|name| (name.clone(), None)).collect();
+        file.load_checked(vars, part, &prepared, &Settled { key_biases, ..settled })
+    }
+
+    /// Loads what fits, with the tensors that were prepared in place of the file's.
+    pub(crate) fn load_checked(
+        &self,
+        vars: &[(String, Var)],
+        part: Part,
+        prepared: &Prepared,
+        settled: &Settled,
+    ) -> Result<LoadReport> {
+        self.fill_all(vars, prepared)?;
+        let model = names_of(vars);
+        let left = |name: &str| matches!(prepared.get(name), Some(None));
+        let set = || vars.iter().filter(|(name, _)| !left(name));
+        let skipped = self.names().filter(|name| skips(part, name) && !model.contains(name));
+        let skipped = skipped.map(str::to_owned).chain(settled.skipped.iter().cloned());
         let report = LoadReport {
-            layout: file.layout(),
-            loaded: set.len(),
-            parameters: set.iter().map(|(_, var)| var.elem_count()).sum(),
+            layout: self.layout(),
+            loaded: set().count(),
+            parameters: set().map(|(_, var)| var.elem_count()).sum(),
             converted: names_where(vars, |name, var| {
-                fits(name) && file.dtype(name) != Some(var.dtype())
+                !left(name) && self.dtype(name) != Some(var.dtype())
             }),
-            skipped: skipped.map(str::to_owned).chain(file.left_out().to_vec()).collect(),
-            initial: initial.iter().map(|(name, _)| name.clone()).collect(),
-            key_biases,
+            skipped: skipped.chain(self.left_out().iter().cloned()).collect(),
+            initial: names_where(vars, |name, _| left(name)),
+            key_biases: settled.key_biases,
         };
         tracing::debug!(path = %self.path().display(), ?part, loaded = report.loaded, "loaded checkpoint");
         Ok(report)
     }
 
     /// How the file's part and the variables differ, without hints.
-    fn difference(&self, vars: &[(String, Var)], part: Part) -> Result<Mismatch> {
+    pub(crate) fn differences(&self, vars: &[(String, Var)], part: Part) -> Result<Mismatch> {
         let mut model = BTreeSet::new();
         for (name, _) in vars {
             if !model.insert(name.as_str()) {
@@ -142,6 +156,24 @@ impl Checkpoint {
             own_names: BTreeMap::new(),
             hints: Vec::new(),
         })
+    }
+
+    /// Fails with the differences, if there are any; or, if that is allowed, says what is left on each side.
+    pub(crate) fn settle(
+        &self,
+        mismatch: Mismatch,
+        vars: &[(String, Var)],
+        part: Part,
+        options: LoadOptions,
+    ) -> Result<Settled> {
+        let misfits = mismatch.misfits.iter().map(|misfit| &misfit.name);
+        let initial: Vec<String> = misfits.clone().chain(&mismatch.missing).cloned().collect();
+        let nothing = !vars.is_empty() && initial.len() == vars.len();
+        if !mismatch.is_empty() && (nothing || !options.allow_partial) {
+            return Err(self.refusal(mismatch, vars, part));
+        }
+        let skipped = mismatch.unexpected.iter().chain(misfits).cloned().collect();
+        Ok(Settled { initial, skipped, key_biases: 0 })
     }
 
     /// The difference as an error, with the file's own names and with what it probably means.
@@ -166,15 +198,14 @@ impl Checkpoint {
             None
         }
     }
-
-    fn tensor_for(&self, name: &str, var: &Var) -> Result<Tensor> {
-        let tensor = self.tensor(name, var.device())?;
-        tensor.to_dtype(var.dtype()).map_err(|reason| self.tensor_error(name, reason))
-    }
 }
 
 fn skips(part: Part, name: &str) -> bool {
     part == Part::Encoder && (is_decoder(name) || is_classifier(name))
+}
+
+pub(crate) fn names_of(vars: &[(String, Var)]) -> BTreeSet<&str> {
+    vars.iter().map(|(name, _)| name.as_str()).collect()
 }
 
 fn names_where(vars: &[(String, Var)], condition: impl Fn(&str, &Var) -> bool) -> Vec<String> {

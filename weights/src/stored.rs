@@ -5,8 +5,10 @@ mod safetensors;
 
 use crate::{Error, Layout, Metadata, Result, pth, sniff};
 use candle_core::DType;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// What holds the tensors.
@@ -49,6 +51,8 @@ impl StoredTensor {
 pub struct StoredFile {
     path: PathBuf,
     file: File,
+    /// In bytes, when it was opened.
+    length: u64,
     format: Format,
     tensors: BTreeMap<String, StoredTensor>,
     metadata: Option<Metadata>,
@@ -108,7 +112,7 @@ impl StoredFile {
             );
         }
         tracing::debug!(path = %path.display(), ?format, bytes = length, ?notes, "opened checkpoint");
-        Ok(Self { path, file, format, tensors, metadata, layout, notes })
+        Ok(Self { path, file, length, format, tensors, metadata, layout, notes })
     }
 
     /// Where the file is.
@@ -163,6 +167,28 @@ impl StoredFile {
     pub fn read(&self, tensor: &StoredTensor) -> Result<Vec<u8>> {
         // Places were checked against the file's length when it was opened, so no more is allocated than the file has.
         gather::read(&self.file, tensor).map_err(|e| cannot("read", &self.path, e))
+    }
+
+    /// Some rows of one of this file's tensors, into as many bytes as they have.
+    pub(crate) fn read_rows(
+        &self,
+        tensor: &StoredTensor,
+        rows: Range<usize>,
+        bytes: &mut [u8],
+    ) -> Result<()> {
+        gather::read_rows(&self.file, tensor, rows, bytes)
+            .map_err(|e| cannot("read", &self.path, e))
+    }
+
+    /// Whether the file still has all of its bytes, since others may have written into it.
+    pub(crate) fn check_whole(&self) -> Result<()> {
+        let found = self.file.metadata().map_err(|e| cannot("read", &self.path, e))?.len();
+        let (path, expected) = (self.path.clone(), self.length);
+        match found.cmp(&expected) {
+            Ordering::Less => Err(Error::Truncated { path, found, expected }),
+            Ordering::Greater => Err(Error::TrailingBytes { path, found, expected }),
+            Ordering::Equal => Ok(()),
+        }
     }
 }
 

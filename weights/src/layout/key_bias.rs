@@ -21,7 +21,7 @@ impl Checkpoint {
         let (mapping, keys) = mapping.without_key_bias(model);
         let mut names = Vec::new();
         for (name, entry) in &keys {
-            let bytes = self.read(entry)?;
+            let bytes = self.read_entry(entry)?;
             if !bytes.chunks(entry.dtype.size_in_bytes()).all(is_zero) {
                 names.push(name.clone());
             }

@@ -39,18 +39,6 @@ impl Entry {
         Self { dtype, shape: shape.to_vec(), pieces: vec![piece] }
     }
 
-    /// Whether the entry is one stored tensor and no less; its name.
-    pub fn as_whole(&self) -> Option<&str> {
-        match self.pieces.as_slice() {
-            [Piece { stored: Some(name), rows }]
-                if rows.start == 0 && rows.end == self.shape.first().copied().unwrap_or(1) =>
-            {
-                Some(name)
-            }
-            _ => None,
-        }
-    }
-
     /// The stored tensors that it is made of.
     pub fn sources(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|piece| piece.stored.as_deref())

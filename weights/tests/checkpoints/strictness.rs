@@ -229,9 +229,9 @@ fn another_grid_is_told_in_patches() {
         (
             &with_info,
             10,
-            "the file's grid is 1x4 (image 8x32, patch 8), this model's is 3x3, and resizing",
+            "the file's grid is 1x4 (image 8x32, patch 8), this model's is 3x3: `Checkpoint::adapt` resizes",
         ),
-        (&plain, 10, "the file's grid is 2x2, this model's is 3x3, and resizing is not there yet"),
+        (&plain, 10, "the file's grid is 2x2, this model's is 3x3: `Checkpoint::adapt`"),
         (&plain, 9, "the file's grid is 2x2, this model's is of 8 patches"),
         (&contradicted, 10, "the file's grid is 2x2, this model's is 3x3"),
     ] {
