@@ -39,6 +39,10 @@ libjpeg-turbo:
 browser:
     cargo test --locked -p longmae-report --test browser -- --nocapture
 
+# What is written here, read by PyTorch, timm and transformers, and back (see tests/interop/README.md for LONGMAE_PYTHON).
+interop:
+    cargo test --workspace --locked --test 'interop*' -- --nocapture
+
 # Several processes that train together, by MPI (needs Debian's `libopenmpi-dev`, `openmpi-bin` and `libclang-dev`).
 mpi:
     cargo clippy --locked -p longmae-train -p longmae --features longmae/mpi --all-targets -- -D warnings

@@ -272,6 +272,65 @@ fn init_weights_takes_a_model_an_encoder_or_a_run() {
 }
 
 #[test]
+fn init_weights_of_another_grid_patch_size_or_channels_are_adapted() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = ["--data", "demo", "--max-steps", "1"];
+    succeeds(&small(folder.path(), &[&base[..], &["--out", "short"]].concat()));
+    let positions = "pos_embed: 4 x 4 -> 8 x 8, bicubic";
+    let decoder_positions = "decoder_pos_embed: 4 x 4 -> 8 x 8, bicubic";
+    let left = |name: &str, outputs: usize| {
+        format!(
+            "decoder_pred.{name}: 192 outputs in the file, {outputs} in the model: left at its start"
+        )
+    };
+    let patch = "patch_embed.proj.weight: patch 8 -> 4, pseudo-inverse";
+    let channels = "patch_embed.proj.weight: channels 3 -> 1, summed";
+    let file = "short/encoder.safetensors";
+    for (name, weights, args, expected) in [
+        (
+            "long",
+            "short",
+            &["--image-size", "64", "--mask-unit", "4"][..],
+            vec![positions.to_owned(), decoder_positions.to_owned()],
+        ),
+        ("encoder", file, &["--image-size", "64"], vec![positions.to_owned()]),
+        (
+            "fine",
+            "short",
+            &["--patch-size", "4"],
+            vec![
+                positions.to_owned(),
+                patch.to_owned(),
+                decoder_positions.to_owned(),
+                left("weight", 48),
+                left("bias", 48),
+            ],
+        ),
+        (
+            "grey",
+            "short",
+            &["--channels", "1"],
+            vec![channels.to_owned(), left("weight", 64), left("bias", 64)],
+        ),
+        ("unit", "short", &["--mask-unit", "1"], vec![]),
+    ] {
+        let args = [&base[..], &["--out", name, "--init-weights", weights], args].concat();
+        let said = succeeds(&small(folder.path(), &args));
+        let run = folder.path().join(name);
+        assert!(losses(&run)[0].1.is_finite());
+        let heading = format!("adapted from {weights}:");
+        let mut lines = said.lines().skip_while(|line| **line != heading);
+        assert_eq!(lines.next().is_some(), !expected.is_empty(), "{name}: {said}");
+        let found: Vec<&str> = lines.map_while(|line| line.strip_prefix("  ")).collect();
+        assert_eq!(found, expected, "{name}: {said}");
+        // What was adapted is the run's own from then on.
+        succeeds(&pretrain(folder.path(), &["--resume", name]));
+        let log = fs::read_to_string(run.join("log.txt")).unwrap();
+        assert_eq!(log.matches("adapted from").count(), usize::from(!expected.is_empty()), "{log}");
+    }
+}
+
+#[test]
 fn a_run_cut_off_before_its_first_checkpoint_starts_the_same_again() {
     let folder = tempfile::tempdir().unwrap();
     let base = ["--data", "demo", "--max-steps", "2"];

@@ -51,6 +51,34 @@ pub enum Error {
         /// Grid columns.
         cols: usize,
     },
+    /// A weight that is no patch embedding's.
+    #[error("patch embedding of shape {found:?}, expected [dim, channels, p, p]")]
+    PatchWeight {
+        /// Shape found.
+        found: Vec<usize>,
+    },
+    /// A patch embedding for patches without pixels.
+    #[error("a patch embedding cannot be resized to patches of 0 pixels")]
+    NoPatch,
+    /// A resizing that cannot be inverted.
+    #[error("resizing patches from {from} to {to} pixels has no pseudo-inverse of full rank")]
+    PatchRank {
+        /// Side of a patch before.
+        from: usize,
+        /// Side of a patch after.
+        to: usize,
+    },
+    /// Channels that have no counterpart.
+    #[error(
+        "a patch embedding of {from} channels has no meaning for {to}: channels are summed to 1, or repeated to a \
+         multiple (3 to any number)"
+    )]
+    Channels {
+        /// Channels before.
+        from: usize,
+        /// Channels after.
+        to: usize,
+    },
     /// Ids for another batch.
     #[error("ids of shape {found:?}, expected a row for each of {batch} images")]
     Ids {

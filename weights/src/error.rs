@@ -1,6 +1,6 @@
 //! What can go wrong with a checkpoint, said so that the reader knows which file, what was found and what to do.
 
-use crate::{Kind, Mismatch};
+use crate::{Kind, Layout, Mismatch};
 use std::path::PathBuf;
 
 /// The result of this crate's functions.
@@ -149,6 +149,16 @@ pub enum Error {
     /// The file's tensors are not the model's; nothing was loaded.
     #[error(transparent)]
     Mismatch(Box<Mismatch>),
+    /// A tensor cannot be made one for the model; nothing was loaded.
+    #[error("`{path}`: `{name}` cannot be adapted: {reason}")]
+    Adapt {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What stands against it.
+        reason: String,
+    },
     /// A list of named tensors or variables gives one name twice.
     #[error("`{path}`: the model gives the name `{name}` to two tensors")]
     DuplicateName {
@@ -166,6 +176,62 @@ pub enum Error {
         kind: Kind,
         /// The name.
         name: String,
+    },
+    /// There is no layout of that name.
+    #[error("there is no layout `{found}`; there are {expected}")]
+    UnknownLayout {
+        /// The name found.
+        found: String,
+        /// The names of all layouts.
+        expected: String,
+    },
+    /// A layout, or the package whose it is, has no place for a part of the model.
+    #[error("layout `{layout}` cannot hold {what}: {reason}")]
+    CannotHold {
+        /// The layout.
+        layout: Layout,
+        /// The tensor or the setting.
+        what: String,
+        /// Why, and what can be done.
+        reason: &'static str,
+    },
+    /// The model's keys have no bias, and the file's have one that is not zero.
+    #[error(
+        "`{path}`: the model's attention keys have no bias, but the file's have one that is not zero: {}",
+        .names.join(", ")
+    )]
+    KeyBias {
+        /// The file.
+        path: PathBuf,
+        /// The biases whose keys' third is not zero.
+        names: Vec<String>,
+    },
+    /// The tensors are no masked autoencoder's.
+    #[error("`{path}` {reason}")]
+    NotAModel {
+        /// The file.
+        path: PathBuf,
+        /// What is missing or contradicts itself.
+        reason: String,
+    },
+    /// Neither the file nor one beside it says what is needed to use the model.
+    #[error(
+        "neither `{path}` nor a config.json beside it says: {}. Give what is missing",
+        .keys.join(", ")
+    )]
+    Unsaid {
+        /// The file.
+        path: PathBuf,
+        /// What has to be given.
+        keys: Vec<String>,
+    },
+    /// A JSON file beside the weights makes no sense, or is another model's.
+    #[error("`{path}` {reason}")]
+    Config {
+        /// The JSON file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The operating system refused to read or write.
     #[error("cannot {action} `{path}`: {reason}")]

@@ -2,7 +2,7 @@
 
 use crate::load::Part;
 use crate::mismatch::Mismatch;
-use crate::{Checkpoint, Kind, ModelInfo, is_decoder, is_encoder};
+use crate::{Checkpoint, Kind, Layout, ModelInfo, is_decoder};
 use candle_core::Var;
 use std::collections::BTreeMap;
 
@@ -15,11 +15,13 @@ pub(crate) fn hints(
 ) -> Vec<String> {
     let info = file.metadata().map(|metadata| &metadata.info);
     [
-        foreign_layout(file),
+        unknown_layout(file),
+        detector(file, mismatch),
+        mean_pooled(file, mismatch),
         encoder_only(file, mismatch, part),
         full_into_encoder(mismatch, model, part),
-        key_bias(mismatch),
-        grid(file, model, info),
+        grid(file, mismatch, model, info),
+        prediction(mismatch),
         info.map(|info| format!("the file's model: {info}")),
     ]
     .into_iter()
@@ -27,22 +29,37 @@ pub(crate) fn hints(
     .collect()
 }
 
-fn foreign_layout(file: &Checkpoint) -> Option<String> {
-    const LAYOUTS: [(&str, &str); 3] = [
-        ("vit.", ", they look like Hugging Face's"),
-        ("backbone.net.", ", they look like detectron2's"),
-        ("model.", ", they have the prefix of a whole training state"),
-    ];
-    if file.names().any(is_encoder) {
+fn unknown_layout(file: &Checkpoint) -> Option<String> {
+    if file.layout().is_some() {
         return None;
     }
     let first = file.names().next()?;
-    let layout =
-        LAYOUTS.iter().find(|(prefix, _)| file.names().any(|name| name.starts_with(prefix)));
-    let layout = layout.map_or("", |(_, layout)| layout);
+    let prefixed = file.names().any(|name| name.starts_with("model."));
+    let prefix = if prefixed { ", they have the prefix of a whole training state" } else { "" };
+    let layouts = Layout::ALL.map(Layout::name).join(", ");
     Some(format!(
-        "the file's names (`{first}` is the first) are not MAE's{layout}: only MAE's own are read yet"
+        "the file's names (`{first}` is the first) are of no layout known here ({layouts}){prefix}"
     ))
+}
+
+fn detector(file: &Checkpoint, mismatch: &Mismatch) -> Option<String> {
+    let lacks = mismatch.missing.iter().any(|name| name == "cls_token");
+    let wanted = file.layout() == Some(Layout::Detectron2) && lacks;
+    wanted.then(|| {
+        "a detector's backbone has no class token and no final norm: a partial load leaves the model's at their initial \
+         values"
+            .to_owned()
+    })
+}
+
+fn mean_pooled(file: &Checkpoint, mismatch: &Mismatch) -> Option<String> {
+    let lacks = mismatch.missing.iter().any(|name| name == "norm.weight");
+    let wanted = lacks && file.shape("fc_norm.weight").is_some();
+    wanted.then(|| {
+        "the file is of a classifier on the mean of all tokens: its norm comes after the mean (`fc_norm`), the encoder's own \
+         (`norm`) is gone; a partial load leaves it at its initial value"
+            .to_owned()
+    })
 }
 
 fn encoder_only(file: &Checkpoint, mismatch: &Mismatch, part: Part) -> Option<String> {
@@ -69,21 +86,10 @@ fn full_into_encoder(
     })
 }
 
-fn key_bias(mismatch: &Mismatch) -> Option<String> {
-    let has = |names: &[String], ending| names.iter().any(|name| name.ends_with(ending));
-    let (all, query) = (".attn.qkv.bias", ".attn.q_bias");
-    if has(&mismatch.missing, query) && has(&mismatch.unexpected, all) {
-        Some("the file's attention keys have a bias, the model's have none".to_owned())
-    } else if has(&mismatch.missing, all) && has(&mismatch.unexpected, query) {
-        Some("the file's attention keys have no bias, the model's have one".to_owned())
-    } else {
-        None
-    }
-}
-
 /// Position embeddings of the same width for another number of patches.
 fn grid(
     file: &Checkpoint,
+    mismatch: &Mismatch,
     model: &BTreeMap<&str, &Var>,
     info: Option<&ModelInfo>,
 ) -> Option<String> {
@@ -92,7 +98,8 @@ fn grid(
     else {
         return None;
     };
-    if file_dim != dim || file_tokens == tokens {
+    // An adaptation takes what it resizes out of the mismatch.
+    if file_dim != dim || !mismatch.misfits.iter().any(|misfit| misfit.name == "pos_embed") {
         return None;
     }
     let known = info.filter(|info| {
@@ -106,8 +113,17 @@ fn grid(
     };
     let model_grid = grid_text(tokens);
     Some(format!(
-        "the file's grid is {file_grid}, this model's is {model_grid}, and resizing is not there yet"
+        "the file's grid is {file_grid}, this model's is {model_grid}: `Checkpoint::adapt` resizes positions"
     ))
+}
+
+/// Predictions of another number of pixels.
+fn prediction(mismatch: &Mismatch) -> Option<String> {
+    mismatch.misfits.iter().any(|misfit| misfit.name == "decoder_pred.bias").then(|| {
+        "the file predicts patches of another number of pixels (p * p * channels), which cannot be resized: leave the \
+         prediction layer at its start (`Adapt::leaving_prediction`), or load the encoder alone"
+            .to_owned()
+    })
 }
 
 /// The grid behind a number of tokens, class token included: its sides if it is square, or else its patches.

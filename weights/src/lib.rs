@@ -1,11 +1,15 @@
 #![deny(missing_docs)]
 #![doc = include_str!("../README.md")]
 
+mod adapt;
+mod adaptation;
 mod checkpoint;
 mod error;
+mod fill;
 mod header;
 mod hints;
 mod info;
+mod layout;
 mod load;
 mod metadata;
 mod mismatch;
@@ -15,10 +19,14 @@ mod save;
 mod sniff;
 mod stored;
 
+pub use adapt::Adapt;
+pub use adaptation::{Adaptation, Change, What};
 pub use checkpoint::Checkpoint;
 pub use error::{Error, Result};
 pub use info::{ModelInfo, TowerInfo};
-pub use load::LoadReport;
+pub use layout::{Export, Known, Layout, export, is_classifier};
+pub use load::{LoadOptions, LoadReport};
+pub use longmae_patching::{PatchResample, Resample};
 pub use metadata::{FORMAT, Kind, Metadata};
 pub use mismatch::{Misfit, Mismatch};
 pub use names::{infer_kind, is_decoder, is_encoder};

@@ -1,6 +1,6 @@
 //! What a checkpoint says about itself, to and from the string map that a safetensors file may carry.
 
-use crate::{Error, ModelInfo, Result};
+use crate::{Error, Layout, ModelInfo, Result};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -12,6 +12,8 @@ const KEY_FORMAT: &str = "longmae.format";
 const KEY_KIND: &str = "longmae.kind";
 const KEY_INFO: &str = "longmae.info";
 const KEY_RECIPE: &str = "longmae.recipe";
+/// In which layout a file was written, if not in MAE's.
+pub(crate) const KEY_LAYOUT: &str = "longmae.layout";
 
 /// Which part of the model a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +95,12 @@ impl Metadata {
             ModelInfo::from_json(get(KEY_INFO)?).map_err(|reason| bad(path, KEY_INFO, reason))?;
         Ok(Some(Self { kind, info, recipe: map.get(KEY_RECIPE).cloned() }))
     }
+}
+
+/// The layout that a header names; none if it names none.
+pub(crate) fn layout(path: &Path, map: &BTreeMap<String, String>) -> Result<Option<Layout>> {
+    let named = map.get(KEY_LAYOUT).map(|name| name.parse::<Layout>());
+    named.transpose().map_err(|unknown| bad(path, KEY_LAYOUT, format!("is not known: {unknown}")))
 }
 
 fn check_format(path: &Path, text: &str) -> Result<()> {

@@ -1,5 +1,7 @@
 //! How a file and a model differ: everything at once, short enough to read.
 
+use crate::Layout;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -22,17 +24,27 @@ pub struct Misfit {
 pub struct Mismatch {
     /// The file.
     pub path: PathBuf,
+    /// The file's layout; none if its names are no layout's.
+    pub layout: Option<Layout>,
     /// Names that the model has and the file has not, in the model's order.
     pub missing: Vec<String>,
     /// Names that the file has and the model has not, sorted.
     pub unexpected: Vec<String>,
     /// Tensors of the same name and another shape or type, in the model's order.
     pub misfits: Vec<Misfit>,
+    /// The file's own names of those among them that it has under other names than MAE's.
+    pub own_names: BTreeMap<String, String>,
     /// What this probably means and what to do.
     pub hints: Vec<String>,
 }
 
 impl Mismatch {
+    /// A name, and the file's own in brackets if it is another.
+    fn shown(&self, name: &str) -> String {
+        let own = self.own_names.get(name);
+        own.map_or_else(|| name.to_owned(), |own| format!("{name} [{own}]"))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.misfits.is_empty()
     }
@@ -41,17 +53,23 @@ impl Mismatch {
 /// The lists on one line, the hints on a second.
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |names: &[String]| names.iter().map(|name| self.shown(name)).collect();
+        let misfits = self.misfits.iter().map(|Misfit { name, file, model }| {
+            format!("{} (file {file}, model {model})", self.shown(name))
+        });
         let lists: Vec<String> = [
-            list("missing in the file", &self.missing),
-            list("unexpected in the file", &self.unexpected),
-            list("of another shape or type", &self.misfits),
+            list("missing in the file", shown(&self.missing)),
+            list("unexpected in the file", shown(&self.unexpected)),
+            list("of another shape or type", misfits.collect()),
         ]
         .into_iter()
         .flatten()
         .collect();
+        let layout = self.layout.filter(|layout| *layout != Layout::Mae);
+        let layout = layout.map(|layout| format!(" (layout {layout})")).unwrap_or_default();
         write!(
             f,
-            "`{}` does not fit the model, nothing was loaded: {}",
+            "`{}`{layout} does not fit the model, nothing was loaded: {}",
             self.path.display(),
             lists.join("; ")
         )?;
@@ -62,16 +80,11 @@ impl fmt::Display for Mismatch {
     }
 }
 
-impl fmt::Display for Misfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (file {}, model {})", self.name, self.file, self.model)
+fn list(what: &str, items: Vec<String>) -> Option<String> {
+    let count = items.len();
+    let mut names: Vec<String> = items.into_iter().take(SHOWN).collect();
+    if count > SHOWN {
+        names.push(format!("... and {} more", count - SHOWN));
     }
-}
-
-fn list<T: fmt::Display>(what: &str, items: &[T]) -> Option<String> {
-    let mut names: Vec<String> = items.iter().take(SHOWN).map(T::to_string).collect();
-    if items.len() > SHOWN {
-        names.push(format!("... and {} more", items.len() - SHOWN));
-    }
-    (!items.is_empty()).then(|| format!("{} {what}: {}", items.len(), names.join(", ")))
+    (count > 0).then(|| format!("{count} {what}: {}", names.join(", ")))
 }

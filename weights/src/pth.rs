@@ -72,7 +72,7 @@ fn table(
             return Err(bad(source, format!("its state dict has `{}` twice", short(name))));
         }
     }
-    Ok(Contents { format: Format::Pth, tensors, metadata: None, notes: found.notes })
+    Ok(Contents { format: Format::Pth, tensors, metadata: None, layout: None, notes: found.notes })
 }
 
 fn bad(source: Source<'_>, reason: impl Into<String>) -> Error {

@@ -5,7 +5,7 @@ use crate::stored::{cannot, is_supported};
 use crate::{Error, Kind, Metadata, Result, is_decoder};
 use candle_core::{Device, Tensor};
 use safetensors::tensor::{TensorInfo, View};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -27,36 +27,59 @@ pub fn save(
     tensors: &[(String, Tensor)],
 ) -> Result<()> {
     let path = path.as_ref();
-    check(path, metadata.kind, tensors)?;
+    let kind = metadata.kind;
+    let wrong = |name: &str| name == METADATA_KEY || (kind == Kind::Encoder && is_decoder(name));
+    if let Some((name, _)) = tensors.iter().find(|(name, _)| wrong(name)) {
+        return Err(Error::WrongName { path: path.to_owned(), kind, name: name.clone() });
+    }
+    write_tensors(path, metadata.to_map(path)?, tensors)?;
+    tracing::debug!(path = %path.display(), %kind, tensors = tensors.len(), "saved checkpoint");
+    Ok(())
+}
+
+/// Writes tensors under any names, with the string map of the header.
+pub(crate) fn write_tensors(
+    path: &Path,
+    map: BTreeMap<String, String>,
+    tensors: &[(String, Tensor)],
+) -> Result<()> {
+    check(path, tensors)?;
     let mut sorted: Vec<&(String, Tensor)> = tensors.iter().collect();
     sorted.sort_by(|(a_name, a), (b_name, b)| {
         View::dtype(b).cmp(&View::dtype(a)).then_with(|| a_name.cmp(b_name))
     });
-    let header = Header { metadata: metadata.to_map(path)?, tensors: layout(&sorted) };
+    let header = Header { metadata: map, tensors: layout(&sorted) };
     let header =
         header.to_bytes().map_err(|reason| Error::BadHeader { path: path.to_owned(), reason })?;
+    replace(path, |file| write(path, file, &header, &sorted))
+}
 
+/// Writes a text whole or not at all.
+pub(crate) fn write_text(path: &Path, text: &str) -> Result<()> {
+    let failed = |e| cannot("write", path, e);
+    replace(path, |file| {
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    })
+}
+
+/// Puts what `fill` writes, and flushes, to a temporary file in the place of `path`.
+fn replace(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let mut temporary = temporary_in(folder).map_err(|e| cannot("write into", folder, e))?;
-    write(path, temporary.as_file_mut(), &header, &sorted)?;
+    fill(temporary.as_file_mut())?;
     temporary.persist(path).map_err(|e| cannot("write", path, e.error))?;
-    sync_folder(folder).map_err(|e| cannot("flush", folder, e))?;
-    tracing::debug!(path = %path.display(), kind = %metadata.kind, tensors = tensors.len(), "saved checkpoint");
-    Ok(())
+    sync_folder(folder).map_err(|e| cannot("flush", folder, e))
 }
 
-fn check(path: &Path, kind: Kind, tensors: &[(String, Tensor)]) -> Result<()> {
+fn check(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
     let mut seen = BTreeSet::new();
     for (name, tensor) in tensors {
         let (path, name) = (path.to_owned(), name.clone());
         if !seen.insert(name.clone()) {
             return Err(Error::DuplicateName { path, name });
-        }
-        if name == METADATA_KEY || (kind == Kind::Encoder && is_decoder(&name)) {
-            return Err(Error::WrongName { path, kind, name });
         }
         if !is_supported(tensor.dtype()) {
             return Err(Error::UnsupportedDtype {

@@ -3,10 +3,12 @@
 mod gather;
 mod safetensors;
 
-use crate::{Error, Metadata, Result, pth, sniff};
+use crate::{Error, Layout, Metadata, Result, pth, sniff};
 use candle_core::DType;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// What holds the tensors.
@@ -49,9 +51,12 @@ impl StoredTensor {
 pub struct StoredFile {
     path: PathBuf,
     file: File,
+    /// In bytes, when it was opened.
+    length: u64,
     format: Format,
     tensors: BTreeMap<String, StoredTensor>,
     metadata: Option<Metadata>,
+    layout: Option<Layout>,
     notes: Vec<String>,
 }
 
@@ -60,6 +65,8 @@ pub(crate) struct Contents {
     pub format: Format,
     pub tensors: BTreeMap<String, StoredTensor>,
     pub metadata: Option<Metadata>,
+    /// The layout that the file says it has.
+    pub layout: Option<Layout>,
     /// What was chosen or left out, for the user.
     pub notes: Vec<String>,
 }
@@ -96,7 +103,8 @@ impl StoredFile {
         let (file, length) = open_file(&path)?;
         let source = Source { path: &path, file: &file, length };
         let start = source.read(0, length.min(sniff::SNIFF_LEN))?;
-        let Contents { format, mut tensors, metadata, mut notes } = contents(source, &start, part)?;
+        let Contents { format, mut tensors, metadata, layout, mut notes } =
+            contents(source, &start, part)?;
         if cut_prefix(&mut tensors, "module.") {
             notes.push(
                 "cut `module.` off all names: the model was wrapped for data parallelism"
@@ -104,7 +112,7 @@ impl StoredFile {
             );
         }
         tracing::debug!(path = %path.display(), ?format, bytes = length, ?notes, "opened checkpoint");
-        Ok(Self { path, file, format, tensors, metadata, notes })
+        Ok(Self { path, file, length, format, tensors, metadata, layout, notes })
     }
 
     /// Where the file is.
@@ -120,6 +128,11 @@ impl StoredFile {
     /// What the file says about itself; none if longmae did not write it.
     pub fn metadata(&self) -> Option<&Metadata> {
         self.metadata.as_ref()
+    }
+
+    /// The layout in which longmae wrote the file, if it says so; see [`Checkpoint::layout`](crate::Checkpoint::layout).
+    pub(crate) fn layout(&self) -> Option<Layout> {
+        self.layout
     }
 
     /// What was chosen, cut off or left out when the file was opened, in sentences without a full stop.
@@ -154,6 +167,28 @@ impl StoredFile {
     pub fn read(&self, tensor: &StoredTensor) -> Result<Vec<u8>> {
         // Places were checked against the file's length when it was opened, so no more is allocated than the file has.
         gather::read(&self.file, tensor).map_err(|e| cannot("read", &self.path, e))
+    }
+
+    /// Some rows of one of this file's tensors, into as many bytes as they have.
+    pub(crate) fn read_rows(
+        &self,
+        tensor: &StoredTensor,
+        rows: Range<usize>,
+        bytes: &mut [u8],
+    ) -> Result<()> {
+        gather::read_rows(&self.file, tensor, rows, bytes)
+            .map_err(|e| cannot("read", &self.path, e))
+    }
+
+    /// Whether the file still has all of its bytes, since others may have written into it.
+    pub(crate) fn check_whole(&self) -> Result<()> {
+        let found = self.file.metadata().map_err(|e| cannot("read", &self.path, e))?.len();
+        let (path, expected) = (self.path.clone(), self.length);
+        match found.cmp(&expected) {
+            Ordering::Less => Err(Error::Truncated { path, found, expected }),
+            Ordering::Greater => Err(Error::TrailingBytes { path, found, expected }),
+            Ordering::Equal => Ok(()),
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub fn print(name: &str, settings: &Settings) -> anyhow::Result<()> {
         line(format!("  {what:<16} {value}"));
     }
     if let Some(weights) = &settings.flags.init_weights {
-        let checkpoint = info::open_weights(Path::new(weights), settings)?;
+        let checkpoint = info::open_weights(Path::new(weights))?;
         let kind = checkpoint.kind().map_or_else(|| "unknown".to_owned(), |kind| kind.to_string());
         line(format!("  {:<16} {} ({kind})", "start from", checkpoint.path().display()));
     }

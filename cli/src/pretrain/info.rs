@@ -6,7 +6,7 @@ use candle_core::Var;
 use longmae_ops::Params;
 use longmae_train::Checkpoints;
 use longmae_vit::TowerConfig;
-use longmae_weights::{Checkpoint, Kind, Metadata, ModelInfo, TowerInfo, is_encoder};
+use longmae_weights::{Adapt, Checkpoint, Kind, Metadata, ModelInfo, TowerInfo, is_encoder};
 
 use crate::exit::usage;
 use crate::flags::Flags;
@@ -66,44 +66,31 @@ pub fn vars(params: &Params) -> Vec<(String, Var)> {
     params.all().into_iter().map(|param| (param.name, param.var)).collect()
 }
 
-/// Loads weights to start from: a whole model, or an encoder.
-pub fn load_weights(path: &Path, params: &Params, settings: &Settings) -> anyhow::Result<()> {
-    let checkpoint = open_weights(path, settings)?;
-    let vars = vars(params);
-    if checkpoint.kind() == Some(Kind::Encoder) {
-        let encoder: Vec<_> = vars.into_iter().filter(|(name, _)| is_encoder(name)).collect();
-        checkpoint.load_encoder_into(&encoder)?;
-    } else {
-        checkpoint.load_into(&vars)?;
-    }
-    Ok(())
-}
-
-/// Opens weights and checks that they are of this grid.
-pub fn open_weights(path: &Path, settings: &Settings) -> anyhow::Result<Checkpoint> {
-    let checkpoint = Checkpoint::open(find_weights(path)?)?;
-    check_grid(&checkpoint, settings)?;
-    Ok(checkpoint)
-}
-
-/// Shapes cannot tell a 16x16 grid from one of 8x32: the file's own words can.
-fn check_grid(checkpoint: &Checkpoint, settings: &Settings) -> anyhow::Result<()> {
+/// Loads weights to start from: a whole model, or an encoder. They may be of another grid, patch size or number of channels;
+/// what was adapted is told, a line a tensor.
+pub fn load_weights(
+    path: &Path,
+    params: &Params,
+    settings: &Settings,
+) -> anyhow::Result<Vec<String>> {
+    let checkpoint = open_weights(path)?;
     let grid = settings.mae.encoder.grid;
-    let said = checkpoint.metadata().and_then(|metadata| metadata.info.grid());
-    match said {
-        Some([rows, cols])
-            if rows * cols == grid.len() && [rows, cols] != [grid.rows(), grid.cols()] =>
-        {
-            anyhow::bail!(
-                "{}: its grid is {rows}x{cols} patches, this model's is {}x{}: resizing position embeddings is \
-                 not there yet",
-                checkpoint.path().display(),
-                grid.rows(),
-                grid.cols()
-            )
-        }
-        _ => Ok(()),
-    }
+    // Whoever asks for other patches or channels asks for other predictions: those learned before have no place there.
+    let how = Adapt::to_grid([grid.rows(), grid.cols()]).leaving_prediction();
+    let mut vars = vars(params);
+    let adaptation = if checkpoint.kind() == Some(Kind::Encoder) {
+        vars.retain(|(name, _)| is_encoder(name));
+        checkpoint.adapt_encoder(&vars, &how)?
+    } else {
+        checkpoint.adapt(&vars, &how)?
+    };
+    adaptation.load()?;
+    Ok(adaptation.changes().iter().map(ToString::to_string).collect())
+}
+
+/// Opens the weights that a reference means.
+pub fn open_weights(path: &Path) -> anyhow::Result<Checkpoint> {
+    Ok(Checkpoint::open(find_weights(path)?)?)
 }
 
 /// The file that a weights reference means: itself, or what a checkpoint's or run's folder holds.

@@ -38,6 +38,8 @@ pub struct Session<'a> {
     sources: Sources,
     config: TrainConfig,
     task: PretrainTask,
+    /// What of the weights to start from was adapted, a line a tensor.
+    adapted: Vec<String>,
     batches: TrainBatches,
     /// Rank 0 alone draws.
     pictures: Option<Pictures>,
@@ -63,9 +65,10 @@ impl<'a> Session<'a> {
         let config = train_config(settings, sources.steps_per_epoch(settings)?)?;
         let params = Params::new(settings.seed, &Device::Cpu).computing(settings.compute);
         let mae = Mae::new(settings.mae, &params)?;
-        if let Some(weights) = &settings.flags.init_weights {
-            info::load_weights(Path::new(weights), &params, settings)?;
-        }
+        let adapted = match &settings.flags.init_weights {
+            Some(weights) => info::load_weights(Path::new(weights), &params, settings)?,
+            None => Vec::new(),
+        };
         let pictures = (settings.rank == 0).then(|| Pictures::new(sources.shown(), settings));
         Ok(Self {
             settings,
@@ -73,6 +76,7 @@ impl<'a> Session<'a> {
             batches: TrainBatches::open(&sources, settings)?,
             pictures: pictures.transpose()?,
             task: PretrainTask::new(mae, params, settings, config.steps_per_epoch),
+            adapted,
             sources,
             config,
         })
@@ -88,11 +92,15 @@ impl<'a> Session<'a> {
     }
 
     fn lead(self, start: Start, program: &str) -> anyhow::Result<()> {
-        let Self { settings, collective, sources, config, task, mut batches, pictures } = self;
+        let Self { settings, collective, sources, config, task, adapted, mut batches, pictures } =
+            self;
         let desk = Desk::open(settings, &sources, &config, task, start, &mut batches);
         let (trainer, mut desk) = ranks::agree(collective.as_ref(), desk)?;
         let mut trainer = trainer.among(collective.clone());
         trainer.synchronize(&mut batches)?;
+        if trainer.progress().step == 0 {
+            words::adapted(&desk.terminal, settings, &adapted);
+        }
         if trainer.progress().step >= config.total_steps {
             return finish(&trainer, &desk.folder, &desk.terminal);
         }

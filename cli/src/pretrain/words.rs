@@ -43,6 +43,13 @@ pub fn begin(
     }
 }
 
+/// What of the weights to start from was made to fit this run.
+pub fn adapted(terminal: &Terminal, settings: &Settings, lines: &[String]) {
+    if let (Some(weights), [_, ..]) = (&settings.flags.init_weights, lines) {
+        terminal.say(&format!("adapted from {weights}:\n  {}", lines.join("\n  ")));
+    }
+}
+
 /// What begins, or goes on, and where.
 fn greeting(watched: &Watched<'_>) -> String {
     let Watched { settings, sources, folder, config, done } = *watched;

@@ -2,6 +2,7 @@
 
 use super::{StoredTensor, read_exact_at};
 use std::fs::File;
+use std::ops::Range;
 
 /// Reads the tensor, which lies within the file, as contiguous numbers.
 pub(super) fn read(file: &File, tensor: &StoredTensor) -> std::io::Result<Vec<u8>> {
@@ -18,6 +19,24 @@ pub(super) fn read(file: &File, tensor: &StoredTensor) -> std::io::Result<Vec<u8
         None => bytes,
         Some(strides) => gather(&bytes, &tensor.shape, strides, size),
     })
+}
+
+/// Reads some rows of the tensor into as many bytes as they have: straight from the file if they lie there as they should.
+pub(super) fn read_rows(
+    file: &File,
+    tensor: &StoredTensor,
+    rows: Range<usize>,
+    bytes: &mut [u8],
+) -> std::io::Result<()> {
+    let row = tensor.dtype.size_in_bytes() * tensor.shape.iter().skip(1).product::<usize>();
+    let (start, end) = (row * rows.start, row * rows.end);
+    match tensor.strides {
+        None => read_exact_at(file, bytes, tensor.offset + start as u64),
+        Some(_) => {
+            bytes.copy_from_slice(&read(file, tensor)?[start..end]);
+            Ok(())
+        }
+    }
 }
 
 /// The place of the last number, counted from the first; the shape has no zero.

@@ -2,7 +2,7 @@
 
 use super::{Contents, Format, Source, StoredTensor, is_supported};
 use crate::header::{Header, MAX_LEN, PREFIX_LEN};
-use crate::{Error, Metadata, Result};
+use crate::{Error, Metadata, Result, metadata};
 use candle_core::DType;
 use safetensors::tensor::TensorInfo;
 use std::path::Path;
@@ -11,6 +11,7 @@ pub(super) fn read(source: Source<'_>) -> Result<Contents> {
     let (header, data_start) = read_header(source)?;
     check_length(source, data_start.saturating_add(header.data_len()))?;
     let metadata = Metadata::from_map(source.path, &header.metadata)?;
+    let layout = metadata::layout(source.path, &header.metadata)?;
     let place = |(name, info): (String, TensorInfo)| {
         let tensor = StoredTensor {
             dtype: dtype(source.path, &name, &info)?,
@@ -21,7 +22,7 @@ pub(super) fn read(source: Source<'_>) -> Result<Contents> {
         Ok((name, tensor))
     };
     let tensors = header.tensors.into_iter().map(place).collect::<Result<_>>()?;
-    Ok(Contents { format: Format::Safetensors, tensors, metadata, notes: Vec::new() })
+    Ok(Contents { format: Format::Safetensors, tensors, metadata, layout, notes: Vec::new() })
 }
 
 /// The header, and where the data begins.

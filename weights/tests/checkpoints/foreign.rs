@@ -59,13 +59,3 @@ fn a_published_layout_loads_full_and_as_an_encoder() {
         "{error}"
     );
 }
-
-#[test]
-fn other_files_of_the_same_model_say_what_they_are() {
-    let Some(folder) = shared("fixtures/checkpoints") else { return };
-    let hugging_face = Checkpoint::open(folder.join("hf/model.safetensors")).unwrap();
-    assert_eq!(hugging_face.kind(), None);
-    let model = vars_of(&Checkpoint::open(folder.join("mae.safetensors")).unwrap(), |_| true);
-    let error = hugging_face.load_into(&model).unwrap_err().to_string();
-    assert!(error.contains("Hugging Face"), "{error}");
-}

@@ -1,5 +1,6 @@
 //! Checkpoints through the public API, as one test binary.
 
+mod adapt;
 mod common;
 mod foreign;
 mod malformed;

@@ -2,16 +2,18 @@
 
 use crate::common::{encoder, full, info, metadata, tensors, values, vars};
 use candle_core::{DType, Device, Tensor, Var};
-use longmae_weights::{Checkpoint, Error, Kind, Metadata, Misfit, Mismatch, ModelInfo, save};
+use longmae_weights::{
+    Checkpoint, Error, Kind, Layout, LoadOptions, Metadata, Misfit, Mismatch, ModelInfo, save,
+};
 use tempfile::TempDir;
 
 type Shapes = Vec<(&'static str, Vec<usize>)>;
 
 fn checkpoint(kind: Kind, shapes: &Shapes) -> (TempDir, Checkpoint) {
-    written(&metadata(kind), &tensors(shapes))
+    written_as(&metadata(kind), &tensors(shapes))
 }
 
-fn written(metadata: &Metadata, tensors: &[(String, Tensor)]) -> (TempDir, Checkpoint) {
+fn written_as(metadata: &Metadata, tensors: &[(String, Tensor)]) -> (TempDir, Checkpoint) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     save(&path, metadata, tensors).unwrap();
@@ -151,7 +153,7 @@ fn long_lists_are_cut() {
 fn integers_do_not_become_weights() {
     let shapes = vec![("norm.bias", vec![2])];
     let integers = vec![("norm.bias".to_owned(), Tensor::new(&[1i64, 2], &Device::Cpu).unwrap())];
-    let (_folder, file) = written(&metadata(Kind::Encoder), &integers);
+    let (_folder, file) = written_as(&metadata(Kind::Encoder), &integers);
     let (_, text) = refusal(&file, &vars(&shapes, DType::F32));
     assert!(text.contains("norm.bias (file I64, model F32)"), "{text}");
 }
@@ -183,13 +185,18 @@ fn an_encoder_is_loaded_from_either_kind_of_file() {
 }
 
 #[test]
-fn only_the_decoder_is_skipped_for_an_encoder() {
-    let with_head = [full(), vec![("head.weight", vec![10, 2])]].concat();
-    let (_folder, file) = checkpoint(Kind::Full, &with_head);
+fn only_decoder_and_classifier_are_skipped_for_an_encoder() {
+    let head = ("head.weight", vec![10, 2]);
+    let more = [full(), vec![head, ("neck.weight", vec![10, 2])]].concat();
+    let (_folder, file) = checkpoint(Kind::Full, &more);
     let (_, text) = refusal(&file, &vars(&encoder(), DType::F32));
     assert!(text.contains("head.weight"), "{text}");
     let error = file.load_encoder_into(&vars(&encoder(), DType::F32)).unwrap_err().to_string();
-    assert!(error.contains("1 unexpected in the file: head.weight"), "{error}");
+    assert!(error.contains("1 unexpected in the file: neck.weight"), "{error}");
+
+    let (_folder, file) = checkpoint(Kind::Full, &without(more, "neck.weight"));
+    let report = file.load_encoder_into(&vars(&encoder(), DType::F32)).unwrap();
+    assert!(report.skipped.contains(&"head.weight".to_owned()), "{report:?}");
 }
 
 #[test]
@@ -213,18 +220,18 @@ fn a_full_file_for_an_encoder_says_what_to_do() {
 fn another_grid_is_told_in_patches() {
     let wide = ModelInfo { image_size: [8, 32], ..info() };
     let (_folder, with_info) =
-        written(&Metadata { info: wide, ..metadata(Kind::Full) }, &tensors(&full()));
+        written_as(&Metadata { info: wide, ..metadata(Kind::Full) }, &tensors(&full()));
     let (_folder_2, plain) = foreign(&full());
     let wrong_info = ModelInfo { image_size: [64, 64], ..info() };
     let (_folder_3, contradicted) =
-        written(&Metadata { info: wrong_info, ..metadata(Kind::Full) }, &tensors(&full()));
+        written_as(&Metadata { info: wrong_info, ..metadata(Kind::Full) }, &tensors(&full()));
     for (file, tokens, expected) in [
         (
             &with_info,
             10,
-            "the file's grid is 1x4 (image 8x32, patch 8), this model's is 3x3, and resizing",
+            "the file's grid is 1x4 (image 8x32, patch 8), this model's is 3x3: `Checkpoint::adapt` resizes",
         ),
-        (&plain, 10, "the file's grid is 2x2, this model's is 3x3, and resizing is not there yet"),
+        (&plain, 10, "the file's grid is 2x2, this model's is 3x3: `Checkpoint::adapt`"),
         (&plain, 9, "the file's grid is 2x2, this model's is of 8 patches"),
         (&contradicted, 10, "the file's grid is 2x2, this model's is 3x3"),
     ] {
@@ -236,34 +243,134 @@ fn another_grid_is_told_in_patches() {
     assert!(!text.contains("grid"), "another width is not another grid: {text}");
 }
 
-#[test]
-fn key_bias_is_told_both_ways() {
+/// The model without key bias that belongs to [`full`].
+fn without_key_bias() -> Shapes {
     let split: Shapes = vec![("blocks.0.attn.q_bias", vec![2]), ("blocks.0.attn.v_bias", vec![2])];
-    let without_key_bias = [without(full(), "blocks.0.attn.qkv.bias"), split].concat();
-    let (_folder, file) = checkpoint(Kind::Full, &full());
-    let (_, text) = refusal(&file, &vars(&without_key_bias, DType::F32));
-    assert!(
-        text.contains("the file's attention keys have a bias, the model's have none"),
-        "{text}"
-    );
-    let (_folder, file) = checkpoint(Kind::Full, &without_key_bias);
-    let (_, text) = refusal(&file, &vars(&full(), DType::F32));
-    assert!(
-        text.contains("the file's attention keys have no bias, the model's have one"),
-        "{text}"
-    );
+    [without(full(), "blocks.0.attn.qkv.bias"), split].concat()
 }
 
 #[test]
-fn other_layouts_are_named() {
-    for (name, layout) in [
-        ("vit.layernorm.bias", "Hugging Face"),
-        ("backbone.net.norm.bias", "detectron2"),
-        ("layers.0.weight", "are not MAE's: only MAE's own"),
+fn a_key_bias_that_is_not_zero_is_refused_by_name() {
+    let (_folder, file) = checkpoint(Kind::Full, &full());
+    let model = vars(&without_key_bias(), DType::F32);
+    let error = file.load_into(&model).unwrap_err();
+    assert!(
+        matches!(&error, Error::KeyBias { names, .. } if *names == ["blocks.0.attn.qkv.bias"]),
+        "{error}"
+    );
+    assert!(error.to_string().contains("have one that is not zero: blocks.0.attn.qkv.bias"));
+    assert_untouched(&model);
+}
+
+#[test]
+fn a_key_bias_of_zeros_comes_and_goes() {
+    let (_folder, file) = checkpoint(Kind::Full, &without_key_bias());
+    let model = vars(&full(), DType::F32);
+    let report = file.load_into(&model).unwrap();
+    assert_eq!((report.loaded, report.key_biases), (9, 1));
+    let written = tensors(&without_key_bias());
+    let bias = |name: &str| values(&written.iter().find(|(other, _)| other == name).unwrap().1);
+    let (query, value) = (bias("blocks.0.attn.q_bias"), bias("blocks.0.attn.v_bias"));
+    let joined = [query.clone(), vec![0.0; 2], value.clone()].concat();
+    let (_, all) = model.iter().find(|(name, _)| name == "blocks.0.attn.qkv.bias").unwrap();
+    assert_eq!(values(all), joined);
+
+    let mut tensors = written;
+    tensors.retain(|(name, _)| !name.ends_with("q_bias") && !name.ends_with("v_bias"));
+    tensors.push(("blocks.0.attn.qkv.bias".to_owned(), Tensor::new(joined, &Device::Cpu).unwrap()));
+    let (_folder, file) = written_as(&metadata(Kind::Full), &tensors);
+    let model = vars(&without_key_bias(), DType::F32);
+    let report = file.load_into(&model).unwrap();
+    assert_eq!((report.loaded, report.key_biases), (10, 1));
+    for (name, expected) in [("blocks.0.attn.q_bias", query), ("blocks.0.attn.v_bias", value)] {
+        let (_, var) = model.iter().find(|(other, _)| other == name).unwrap();
+        assert_eq!(values(var), expected);
+    }
+}
+
+#[test]
+fn a_partial_load_sets_what_fits_and_names_the_rest() {
+    let shapes = without(reshaped(full(), "cls_token", &[1, 1, 4]), "norm.bias");
+    let (_folder, file) = checkpoint(Kind::Full, &[shapes, vec![("neck.bias", vec![3])]].concat());
+    let model = vars(&full(), DType::F32);
+    assert!(file.load_into(&model).is_err());
+    assert_untouched(&model);
+    let report = file.load_into_with(&model, LoadOptions { allow_partial: true }).unwrap();
+    assert_eq!(report.initial, ["cls_token", "norm.bias"]);
+    assert_eq!(report.skipped, ["neck.bias", "cls_token"]);
+    assert_eq!(report.loaded, 7);
+    for (name, var) in &model {
+        let initial = values(var).iter().all(|value| *value == 0.0);
+        assert_eq!(initial, report.initial.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn a_partial_load_of_nothing_is_refused() {
+    let (_folder, file) = checkpoint(Kind::Full, &vec![("neck.bias", vec![3])]);
+    let model = vars(&full(), DType::F32);
+    let error = file.load_into_with(&model, LoadOptions { allow_partial: true }).unwrap_err();
+    assert!(matches!(error, Error::Mismatch(_)), "{error}");
+}
+
+#[test]
+fn names_of_no_layout_are_told() {
+    for (name, hint) in [
+        (
+            "layers.0.weight",
+            "are of no layout known here (mae, timm, hf-vit-mae, hf-vit, detectron2)",
+        ),
+        ("model.norm.bias", "a whole training state"),
     ] {
         let (_folder, file) = foreign(&vec![(name, vec![2])]);
-        assert_eq!(file.kind(), None);
+        assert_eq!((file.kind(), file.layout()), (None, None));
         let (_, text) = refusal(&file, &vars(&full(), DType::F32));
-        assert!(text.contains(layout) && text.contains(name), "{text}");
+        assert!(text.contains(hint) && text.contains(name), "{text}");
     }
+}
+
+#[test]
+fn differences_are_told_in_both_names() {
+    let (_folder, file) = foreign(&vec![
+        ("vit.embeddings.cls_token", vec![1, 1, 4]),
+        ("decoder.mask_token", vec![1, 1, 3]),
+        ("vit.layernorm.weight", vec![2]),
+    ]);
+    let (_, text) = refusal(&file, &vars(&full(), DType::F32));
+    for part in [
+        "(layout hf-vit-mae) does not fit the model",
+        "1 unexpected in the file: norm.weight [vit.layernorm.weight]",
+        "cls_token [vit.embeddings.cls_token] (file [1, 1, 4], model [1, 1, 2])",
+        "missing in the file: pos_embed",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+}
+
+#[test]
+fn a_detectors_backbone_says_what_it_lacks() {
+    let names =
+        ["backbone.net.pos_embed", "backbone.net.blocks.0.attn.rel_pos_h", "roi_heads.bias"];
+    let (_folder, file) = foreign(&names.map(|name| (name, vec![1, 5, 2])).to_vec());
+    let model = vars(&[("cls_token", vec![1, 1, 2]), ("pos_embed", vec![1, 5, 2])], DType::F32);
+    let error = file.load_encoder_into(&model).unwrap_err().to_string();
+    assert!(error.contains("1 missing in the file: cls_token"), "{error}");
+    assert!(error.contains("a detector's backbone has no class token"), "{error}");
+    let options = LoadOptions { allow_partial: true };
+    let report = file.load_encoder_into_with(&model, options).unwrap();
+    assert_eq!(report.layout, Some(Layout::Detectron2));
+    assert_eq!(report.initial, ["cls_token"]);
+    assert_eq!(report.skipped, names[1..]);
+}
+
+#[test]
+fn a_classifiers_norm_is_not_taken_for_the_encoders() {
+    let (_folder, file) = foreign(&vec![
+        ("cls_token", vec![1, 1, 2]),
+        ("fc_norm.weight", vec![2]),
+        ("head.bias", vec![5]),
+    ]);
+    let model = vars(&[("cls_token", vec![1, 1, 2]), ("norm.weight", vec![2])], DType::F32);
+    let error = file.load_encoder_into(&model).unwrap_err().to_string();
+    assert!(error.contains("a classifier on the mean of all tokens"), "{error}");
 }
