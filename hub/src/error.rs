@@ -187,6 +187,57 @@ pub enum Error {
         /// The repository's folder in the cache.
         cache: PathBuf,
     },
+    /// Offline, nothing can be pushed.
+    #[error("offline: nothing can be pushed to {repo}; unset HF_HUB_OFFLINE")]
+    Offline {
+        /// The repository.
+        repo: Repo,
+    },
+    /// Pushing without a token.
+    #[error(
+        "pushing to {repo} needs an access token that may write: set HF_TOKEN (https://huggingface.co/settings/tokens)"
+    )]
+    NoToken {
+        /// The repository.
+        repo: Repo,
+    },
+    /// The token does not suffice for writing.
+    #[error(
+        "the Hub does not let the token write to {repo} (status 403{}): it needs the right to write there",
+        said(.message)
+    )]
+    NotWritable {
+        /// The repository.
+        repo: Repo,
+        /// What the server said.
+        message: Option<String>,
+    },
+    /// Something else was changed at the same time.
+    #[error("a push to {repo} conflicts with another change{}; nothing was committed, try again", said(.message))]
+    Conflict {
+        /// The repository.
+        repo: Repo,
+        /// What the server said.
+        message: Option<String>,
+    },
+    /// A push that makes no sense, or that the Hub will not have.
+    #[error("cannot push to {repo}: {reason}")]
+    Push {
+        /// The repository.
+        repo: Repo,
+        /// Why.
+        reason: String,
+    },
+    /// A file could not be uploaded; nothing was committed.
+    #[error("cannot upload `{path}` to {repo}: {reason}; nothing was committed")]
+    Upload {
+        /// The repository.
+        repo: Repo,
+        /// The file in it.
+        path: String,
+        /// Why.
+        reason: Box<Error>,
+    },
     /// The operating system refused.
     #[error("cannot {action} `{}`: {source}", path.display())]
     Io {
@@ -205,6 +256,7 @@ impl Error {
         match self {
             Self::RateLimited { .. } | Self::Network { .. } | Self::Cut { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 500 | 502 | 503 | 504),
+            Self::Upload { reason, .. } => reason.is_passing(),
             _ => false,
         }
     }
@@ -213,6 +265,7 @@ impl Error {
     pub(crate) fn asked_wait(&self) -> Option<u64> {
         match self {
             Self::RateLimited { wait, .. } | Self::Status { wait, .. } => *wait,
+            Self::Upload { reason, .. } => reason.asked_wait(),
             _ => None,
         }
     }

@@ -16,9 +16,11 @@ use crate::retry::Retry;
 use crate::token::Token;
 use crate::{Error, HubBuilder, Result};
 
-const MAX_REDIRECTS: usize = 10;
+pub(crate) const MAX_REDIRECTS: usize = 10;
 /// The most bytes of one JSON answer; the Hub's pages hold a thousand files.
 const MAX_JSON: u64 = 64 << 20;
+/// The Hub takes longer to put together a commit, or the parts of a large file, than to answer a question.
+const SLOWER_ANSWERS: u32 = 12;
 const USER_AGENT: &str = concat!("longmae-hub/", env!("CARGO_PKG_VERSION"));
 
 /// Where to stop following redirects.
@@ -50,6 +52,16 @@ impl Reply {
         self.redirects.iter().chain([&self.headers]).find_map(|headers| text(headers, name))
     }
 
+    /// The body as JSON.
+    pub(crate) fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let body = self.body.with_config().limit(MAX_JSON).read_to_vec();
+        let body = body.map_err(|error| failure(&self.url, &error))?;
+        serde_json::from_slice(&body).map_err(|error| Error::Protocol {
+            url: self.shown_url(),
+            reason: format!("its JSON: {error}"),
+        })
+    }
+
     /// The final address without its query, which may be a signature.
     pub(crate) fn shown_url(&self) -> String {
         shown(&self.url)
@@ -62,10 +74,12 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 
 /// The connection to one Hub.
 pub(crate) struct Http {
-    agent: Agent,
+    pub(crate) agent: Agent,
     endpoint: String,
     origin: String,
     token: Option<Token>,
+    /// How long to wait for the answer to what is sent.
+    pub(crate) answer_timeout: Duration,
     pub(crate) retry: Retry,
 }
 
@@ -106,6 +120,7 @@ impl Http {
             endpoint: settings.endpoint.clone(),
             origin,
             token: settings.token.clone(),
+            answer_timeout: settings.timeout * SLOWER_ANSWERS,
             retry: settings.retry.clone(),
         })
     }
@@ -188,12 +203,7 @@ impl Http {
     ) -> Result<(T, HeaderMap)> {
         retry.run(|| {
             let mut reply = self.send("GET", url, None, Follow::Anywhere, subject)?;
-            let body = reply.body.with_config().limit(MAX_JSON).read_to_vec();
-            let body = body.map_err(|error| failure(&reply.url, &error))?;
-            let value = serde_json::from_slice(&body).map_err(|error| Error::Protocol {
-                url: reply.shown_url(),
-                reason: format!("its JSON: {error}"),
-            })?;
+            let value = reply.json()?;
             Ok((value, reply.headers))
         })
     }
@@ -231,7 +241,7 @@ fn origin_of(url: &str) -> Option<String> {
 }
 
 /// Where a redirect leads, as a whole address.
-fn target(reply: &Reply) -> Result<String> {
+pub(crate) fn target(reply: &Reply) -> Result<String> {
     let wrong = |reason: &str| Error::Protocol { url: reply.shown_url(), reason: reason.into() };
     let location =
         reply.header("location").ok_or_else(|| wrong("a redirect without a Location"))?;

@@ -4,11 +4,13 @@
 mod case;
 mod distance;
 mod fixture;
+mod hub;
 mod info;
 mod python;
 
 pub use case::Case;
 pub use distance::{assert_close, assert_relative, relative_l2};
 pub use fixture::{Fixture, fixtures, ids};
+pub use hub::{hub_script, last_line};
 pub use info::{mae_config, model_info};
 pub use python::{python, run_interop};

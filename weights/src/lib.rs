@@ -3,6 +3,7 @@
 
 mod adapt;
 mod adaptation;
+mod card;
 mod checkpoint;
 mod error;
 mod fill;
@@ -21,6 +22,7 @@ mod stored;
 
 pub use adapt::Adapt;
 pub use adaptation::{Adaptation, Change, What};
+pub use card::ModelCard;
 pub use checkpoint::Checkpoint;
 pub use error::{Error, Result};
 pub use info::{ModelInfo, TowerInfo};

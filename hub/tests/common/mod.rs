@@ -2,7 +2,9 @@
 
 #![allow(dead_code)]
 
-use std::io::{BufRead, BufReader, Write};
+pub mod model_hub;
+
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -22,6 +24,7 @@ pub struct Asked {
     pub method: String,
     pub path: String,
     pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
 }
 
 impl Asked {
@@ -80,16 +83,26 @@ pub struct Server {
 impl Server {
     /// Starts one on a port of its own.
     pub fn start(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_cutting(|_| None, answer)
+    }
+
+    /// The same; where `cut` says so of what is asked, its body not yet read, the connection is closed after so many
+    /// bytes of the body.
+    pub fn start_cutting(
+        cut: impl Fn(&Asked) -> Option<usize> + Send + Sync + 'static,
+        answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (log, answer) = (Arc::clone(&asked), Arc::new(answer));
+        let (log, answer, cut) = (Arc::clone(&asked), Arc::new(answer), Arc::new(cut));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
+                let (log, answer, cut) = (Arc::clone(&log), Arc::clone(&answer), Arc::clone(&cut));
                 std::thread::spawn(move || {
-                    if let Some(asked) = read(&stream) {
-                        log.lock().unwrap().push(asked.clone());
+                    let Some((asked, whole)) = read(&stream, &*cut) else { return };
+                    log.lock().unwrap().push(asked.clone());
+                    if whole {
                         // A client that went away is its own business.
                         let _ = write(stream, &asked, &answer(&asked));
                     }
@@ -119,8 +132,10 @@ impl Server {
     }
 }
 
-fn read(stream: &TcpStream) -> Option<Asked> {
-    let mut lines = BufReader::new(stream).lines();
+/// What was asked, and whether it was read to its end.
+fn read(stream: &TcpStream, cut: &dyn Fn(&Asked) -> Option<usize>) -> Option<(Asked, bool)> {
+    let mut reader = BufReader::new(stream);
+    let mut lines = reader.by_ref().lines();
     let first = lines.next()?.ok()?;
     let mut words = first.split(' ').map(str::to_owned);
     let (method, path) = (words.next()?, words.next()?);
@@ -130,7 +145,12 @@ fn read(stream: &TcpStream) -> Option<Asked> {
         let Some((name, value)) = line.split_once(':') else { break };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    Some(Asked { method, path, headers })
+    let mut asked = Asked { method, path, headers, body: Vec::new() };
+    let length = asked.header("content-length").map_or(0, |length| length.parse().unwrap());
+    let end = cut(&asked);
+    asked.body.resize(end.unwrap_or(length).min(length), 0);
+    reader.read_exact(&mut asked.body).ok()?;
+    Some((asked, end.is_none()))
 }
 
 fn write(mut stream: TcpStream, asked: &Asked, answer: &Answer) -> std::io::Result<()> {
