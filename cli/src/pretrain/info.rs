@@ -1,17 +1,16 @@
 //! Between the models' configurations and what weight files say.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::Var;
 use longmae_ops::Params;
-use longmae_train::Checkpoints;
 use longmae_vit::TowerConfig;
 use longmae_weights::{Adapt, Checkpoint, Kind, Metadata, ModelInfo, TowerInfo, is_encoder};
 
 use crate::flags::Flags;
 use crate::recipe;
 use crate::settings::Settings;
-use crate::weights::fetch;
+use crate::weights::find;
 
 /// What a file written by this run says of itself.
 pub fn metadata(
@@ -90,26 +89,5 @@ pub fn load_weights(
 
 /// Opens the weights that a reference means.
 pub fn open_weights(path: &Path) -> anyhow::Result<Checkpoint> {
-    Ok(Checkpoint::open(find_weights(path)?)?)
-}
-
-/// The file that a weights reference means: itself, or what a checkpoint's or run's folder or a model of the Hub holds.
-fn find_weights(path: &Path) -> anyhow::Result<PathBuf> {
-    if let Some(text) = path.to_str().filter(|text| text.starts_with("hf://")) {
-        return fetch(text);
-    }
-    if !path.is_dir() {
-        return Ok(path.to_owned());
-    }
-    if let Some(checkpoint) = Checkpoints::new(path.join("checkpoints")).latest()? {
-        return Ok(checkpoint.model_path());
-    }
-    let candidates = ["model.safetensors", "encoder.safetensors"].map(|name| path.join(name));
-    let found = candidates.into_iter().find(|file| file.is_file());
-    found.ok_or_else(|| {
-        anyhow::anyhow!(
-            "{}: no weights in this folder (looked for checkpoints/, model.safetensors, encoder.safetensors)",
-            path.display()
-        )
-    })
+    Ok(Checkpoint::open(find(path)?)?)
 }
