@@ -1,4 +1,4 @@
-//! A bar for what is fetched from the Hub.
+//! A bar for what comes from the Hub and goes to it.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use longmae_data::OnProgress;
 use longmae_hub::Progress;
 
-/// Draws a bar on a terminal while files come in.
+/// Draws a bar on a terminal while files come or go.
 pub fn bar() -> OnProgress {
     let bar = ProgressBar::no_length();
     let style = "{msg} {bar:30} {bytes}/{total_bytes} {binary_bytes_per_sec}, {eta} left";

@@ -135,8 +135,9 @@ pub struct Flags {
     #[arg(long, alias = "norm_pix_loss", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Objective")]
     pub norm_pix_loss: Option<bool>,
 
-    /// Weights to start from: a safetensors file with MAE's names, a checkpoint's or a run's folder
-    #[arg(long, alias = "init_weights", value_name = "FILE|DIR", help_heading = "Model")]
+    /// Weights to start from: a safetensors file with MAE's names, a checkpoint's or a run's folder, or
+    /// hf://ORG/NAME[@REV][/FILE]
+    #[arg(long, alias = "init_weights", value_name = "FILE|DIR|hf://...", help_heading = "Model")]
     pub init_weights: Option<String>,
 
     /// Passes over the data

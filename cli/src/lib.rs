@@ -20,8 +20,8 @@ mod report;
 mod settings;
 mod signals;
 mod terminal;
-
 mod version;
+mod weights;
 
 pub use allocator::keep_freed_memory;
 
@@ -59,6 +59,8 @@ enum Command {
     Recipes(recipes::Args),
     /// Write one HTML page about one or more runs: curves, pictures, settings and how they differ.
     Report(report::Args),
+    /// Fetch a model's weights from the Hugging Face Hub, or upload a run's to it.
+    Weights(weights::Args),
 }
 
 /// Runs `mae-pretrain` with these arguments, the program's name first.
@@ -78,6 +80,7 @@ pub fn longmae(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Longmae { command: Command::Recipes(args) }) => exit::code(recipes::run(&args)),
         Ok(Longmae { command: Command::Data(args) }) => exit::code(data::run(&args)),
         Ok(Longmae { command: Command::Report(args) }) => exit::code(report::run(&args)),
+        Ok(Longmae { command: Command::Weights(args) }) => exit::code(weights::run(&args)),
         Err(error) => usage(&error),
     }
 }

@@ -204,7 +204,11 @@ fn weights_that_do_not_fit() {
         &["encoder.safetensors", "blocks.0"],
     );
     fails(&start(&["--init-weights", encoder, "--image-size", "64"]), 1, &["pos_embed", "4x4"]);
-    fails(&start(&["--init-weights", "hf://a/b"]), 2, &["Hub is not there yet"]);
+    fails(
+        &start(&["--init-weights", "hf://datasets/a/b"]),
+        2,
+        &["`hf://datasets/a/b` is a dataset"],
+    );
     let bytes = fs::read(folder.path().join(encoder)).unwrap();
     fs::write(folder.path().join("cut.safetensors"), &bytes[..bytes.len() - 100]).unwrap();
     fails(&start(&["--init-weights", "cut.safetensors"]), 1, &["cut.safetensors", "truncated"]);

@@ -171,9 +171,9 @@ fn nothing_is_committed_when_an_upload_fails() {
     assert_eq!(hub.messages("org/model", "main"), ["initial commit"]);
 
     // Another process, later: two files, of which one had arrived.
-    let files = [Upload::bytes("a.bin", vec![1; 5000]), Upload::bytes("b.bin", vec![2; 5000])];
+    let files = [Upload::bytes("a.bin", vec![1; 50_000]), Upload::bytes("b.bin", vec![2; 50_000])];
     let reference = reference("hf://org/model");
-    hub.state().stored.insert(sha256(&[1; 5000]), vec![1; 5000]);
+    hub.state().stored.insert(sha256(&[1; 50_000]), vec![1; 50_000]);
     let report = client(&hub.server).push(&reference, &files, &options()).unwrap();
     assert_eq!(outcomes(&report), [Outcome::Stored, Outcome::Sent]);
 }
@@ -234,6 +234,32 @@ fn branches_are_made_and_pushed_to() {
         .push(&reference("hf://org/model@refs/pr/7"), &file, &options())
         .unwrap_err();
     assert!(matches!(error, Error::RevisionNotFound { .. }), "{error}");
+}
+
+#[test]
+fn somebody_may_be_faster() {
+    let hub = ModelHub::start();
+    // Asked before it was made, made before it was to be made: twice by the repository, once more by the branch.
+    hub.state().add_repo("org/model", false);
+    hub.instead("GET", "/revision/main", Answer::refusal(404, "RepoNotFound"));
+    hub.instead("GET", "/revision/main", Answer::refusal(404, "RepoNotFound"));
+    assert!(!push(&hub).unwrap().created);
+    assert_eq!(hub.server.count("POST", "/repos/create"), 1);
+    hub.instead("GET", "/revision/new", Answer::refusal(404, "RevisionNotFound"));
+    hub.instead("POST", "/branch/new", Answer::new(409));
+    let mut state = hub.state();
+    let commits = state.repos["org/model"].branches["main"].clone();
+    state.repos.get_mut("org/model").unwrap().branches.insert("new".into(), commits);
+    drop(state);
+    let file = [Upload::bytes("README.md", "more")];
+    client(&hub.server).push(&reference("hf://org/model@new"), &file, &options()).unwrap();
+
+    // Something else of the account is being made.
+    let busy = r#"{"error":"another conflicting operation is in progress"}"#;
+    hub.instead("POST", "/repos/create", Answer::new(409).body(busy));
+    let error = client(&hub.server).push(&reference("hf://org/b"), &file, &options()).unwrap_err();
+    assert!(matches!(error, Error::Conflict { .. }), "{error}");
+    says(&error, &["another conflicting operation"]);
 }
 
 #[test]

@@ -4,7 +4,11 @@
 mod case;
 mod distance;
 mod fixture;
+mod hub;
+mod python;
 
 pub use case::Case;
 pub use distance::{assert_close, assert_relative, relative_l2};
 pub use fixture::{Fixture, fixtures, ids};
+pub use hub::{hub_script, last_line};
+pub use python::{python, run_interop};

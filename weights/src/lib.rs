@@ -1,6 +1,7 @@
 #![deny(missing_docs)]
 #![doc = include_str!("../README.md")]
 
+mod card;
 mod checkpoint;
 mod error;
 mod header;
@@ -13,6 +14,7 @@ mod names;
 mod save;
 mod sniff;
 
+pub use card::ModelCard;
 pub use checkpoint::Checkpoint;
 pub use error::{Error, Result};
 pub use info::{ModelInfo, TowerInfo};

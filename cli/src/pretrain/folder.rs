@@ -22,8 +22,13 @@ pub const RECIPE: &str = "recipe.toml";
 pub const METRICS: &str = "metrics.jsonl";
 /// The folder of pictures.
 pub const RECONSTRUCTIONS: &str = "reconstructions";
+/// The pre-trained encoder, written at a run's end.
+pub const ENCODER: &str = "encoder.safetensors";
+/// The loss curve.
+pub const LOSS: &str = "loss.svg";
 const CHANGES: &str = "changes.jsonl";
-const CHECKPOINTS: &str = "checkpoints";
+/// The folder of checkpoints.
+pub const CHECKPOINTS: &str = "checkpoints";
 
 /// How a run begins.
 pub enum Start {
@@ -206,9 +211,7 @@ fn newest(name: &str) -> Option<PathBuf> {
 
 /// Whether a folder has anything of a run in it.
 fn holds_run(path: &Path) -> bool {
-    [RECIPE, CHECKPOINTS, "encoder.safetensors", METRICS]
-        .iter()
-        .any(|name| path.join(name).exists())
+    [RECIPE, CHECKPOINTS, ENCODER, METRICS].iter().any(|name| path.join(name).exists())
 }
 
 /// What lies where in a run's folder. While it is held, no other process can train there.
@@ -265,7 +268,7 @@ impl RunFolder {
     }
 
     pub fn loss_path(&self) -> PathBuf {
-        self.path.join("loss.svg")
+        self.path.join(LOSS)
     }
 
     pub fn checkpoints(&self) -> PathBuf {

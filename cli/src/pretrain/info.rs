@@ -8,10 +8,10 @@ use longmae_train::Checkpoints;
 use longmae_vit::TowerConfig;
 use longmae_weights::{Checkpoint, Kind, Metadata, ModelInfo, TowerInfo, is_encoder};
 
-use crate::exit::usage;
 use crate::flags::Flags;
 use crate::recipe;
 use crate::settings::Settings;
+use crate::weights::fetch;
 
 /// What a file written by this run says of itself.
 pub fn metadata(
@@ -106,13 +106,10 @@ fn check_grid(checkpoint: &Checkpoint, settings: &Settings) -> anyhow::Result<()
     }
 }
 
-/// The file that a weights reference means: itself, or what a checkpoint's or run's folder holds.
+/// The file that a weights reference means: itself, or what a checkpoint's or run's folder or a model of the Hub holds.
 fn find_weights(path: &Path) -> anyhow::Result<PathBuf> {
-    if path.to_string_lossy().starts_with("hf://") {
-        return Err(usage(format!(
-            "{}: reading weights from the Hub is not there yet",
-            path.display()
-        )));
+    if let Some(text) = path.to_str().filter(|text| text.starts_with("hf://")) {
+        return fetch(text);
     }
     if !path.is_dir() {
         return Ok(path.to_owned());

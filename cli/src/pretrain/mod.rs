@@ -17,7 +17,7 @@ mod words;
 
 pub use batch::train_loader;
 pub use data::Sources;
-pub use folder::{METRICS, RECIPE, RECONSTRUCTIONS};
+pub use folder::{CHECKPOINTS, ENCODER, LOSS, METRICS, RECIPE, RECONSTRUCTIONS};
 pub use pictures::image_spec;
 
 use std::path::PathBuf;

@@ -18,7 +18,7 @@ use longmae_train::{
 use super::batch::TrainBatches;
 use super::changes::{Change, Changes};
 use super::data::Sources;
-use super::folder::{RunFolder, Start};
+use super::folder::{ENCODER, RunFolder, Start};
 use super::observer::{Events, PretrainObserver};
 use super::pictures::{Drawing, Pictures};
 use super::task::PretrainTask;
@@ -268,7 +268,7 @@ fn finish(
     terminal: &Terminal,
 ) -> anyhow::Result<()> {
     let progress = trainer.progress();
-    let encoder = folder.path().join("encoder.safetensors");
+    let encoder = folder.path().join(ENCODER);
     trainer.task().save_encoder(&encoder, progress.step, progress.loss)?;
     if let Some(ema) = trainer.ema() {
         let averaged = folder.path().join("encoder-ema.safetensors");

@@ -40,8 +40,12 @@ impl Hub {
         let first = reference.clone().with_revision(FIRST_BRANCH)?;
         let (info, created) = match self.info_online(&first, retry) {
             Err(Error::RepoNotFound { .. }) => {
-                let created = self.create_repo(&first, options)?;
-                (self.info_online(&first, retry)?, created)
+                let conflict = self.create_repo(&first, options)?;
+                match (self.info_online(&first, retry), conflict) {
+                    // It was not this repository that is in the way.
+                    (Err(Error::RepoNotFound { .. }), Some(conflict)) => return Err(conflict),
+                    (info, conflict) => (info?, conflict.is_none()),
+                }
             }
             info => (info?, false),
         };
@@ -53,8 +57,8 @@ impl Hub {
         Ok(created)
     }
 
-    /// Whether it was made; somebody else may have been faster.
-    fn create_repo(&self, reference: &Reference, options: &PushOptions) -> Result<bool> {
+    /// Makes the repository; what is in the way, if somebody was faster.
+    fn create_repo(&self, reference: &Reference, options: &PushOptions) -> Result<Option<Error>> {
         let repo = reference.repo();
         let (organization, name) = match repo.id().split_once('/') {
             Some((organization, name)) => (Some(organization), name),
@@ -78,11 +82,16 @@ impl Hub {
         self.make(reference, &url, &NewBranch {}).map(|_| ())
     }
 
-    /// Whether something was made, or false if it was there.
-    fn make(&self, reference: &Reference, url: &str, body: &impl Serialize) -> Result<bool> {
+    /// Makes something, or says that it is there already by the Hub's conflict.
+    fn make(
+        &self,
+        reference: &Reference,
+        url: &str,
+        body: &impl Serialize,
+    ) -> Result<Option<Error>> {
         match self.http.post::<IgnoredAny>(url, JSON, body, &Subject::writing(reference)) {
-            Ok(_) => Ok(true),
-            Err(Error::Conflict { .. }) => Ok(false),
+            Ok(_) => Ok(None),
+            Err(conflict @ Error::Conflict { .. }) => Ok(Some(conflict)),
             Err(error) => Err(error),
         }
     }
