@@ -1,4 +1,4 @@
-use crate::buffer::{padded, unset};
+use crate::buffer::{Lines, padded};
 use crate::element::Element;
 use crate::gemm::RowScale;
 use crate::matrix::{Rows, RowsMut};
@@ -6,7 +6,7 @@ use crate::rows::convert::convert;
 
 /// What a layer gives or takes, row by row, with a stride that suits the kernels.
 pub(crate) struct Activation<T> {
-    data: Vec<T>,
+    data: Lines<T>,
     rows: usize,
     cols: usize,
 }
@@ -14,7 +14,7 @@ pub(crate) struct Activation<T> {
 impl<T: Element> Activation<T> {
     /// Room for one; a kernel must write it before it is read.
     pub fn unset(rows: usize, cols: usize) -> Self {
-        Self { data: unset(rows * padded::<T>(cols)), rows, cols }
+        Self { data: Lines::unset(rows * padded::<T>(cols)), rows, cols }
     }
 
     /// A copy of `x` in another precision, times a factor for each row.

@@ -1,10 +1,11 @@
 use half::bf16;
 
+use crate::buffer::Plain;
+
 /// How numbers are kept between the kernels: f32, or bf16 with products summed in f32.
-pub(crate) trait Element: Copy + Send + Sync + 'static {
+pub(crate) trait Element: Plain + Send + Sync + 'static {
     /// How many numbers along the inner dimension of a product lie together in a packed panel.
     const GROUP: usize;
-    const ZERO: Self;
 
     fn from_f32(x: f32) -> Self;
     fn to_f32(self) -> f32;
@@ -26,7 +27,6 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
 
 impl Element for f32 {
     const GROUP: usize = 1;
-    const ZERO: Self = 0.0;
 
     #[inline(always)]
     fn from_f32(x: f32) -> Self {
@@ -63,7 +63,6 @@ impl Element for f32 {
 
 impl Element for bf16 {
     const GROUP: usize = 2;
-    const ZERO: Self = bf16::ZERO;
 
     // `half`'s own conversion branches on NaN, which keeps loops from being vectorised.
     #[inline(always)]

@@ -3,8 +3,9 @@
 use half::bf16;
 
 use crate::Precision;
+use crate::buffer::Lines;
 use crate::element::Element;
-use crate::gemm::{Kernel, PANEL, TileOut, panel_words};
+use crate::gemm::{Kernel, Operand, PANEL, TileOut, panel_words};
 use crate::matrix::Rows;
 use crate::parallel::{parallel, threads};
 
@@ -24,13 +25,15 @@ fn run<T: Element>(repeats: usize) -> u64 {
     let kernel = Kernel::<T>::current();
     let rows = kernel.rows();
     parallel(threads(), |_| {
-        let a = vec![T::from_f32(0.5); rows * DEPTH];
-        let packed = vec![0_u32; panel_words::<T>(DEPTH)];
+        let mut a = Lines::unset(rows * DEPTH);
+        a.fill(T::from_f32(0.5));
+        let mut packed = Lines::unset(panel_words::<T>(DEPTH));
+        packed.fill(0);
         let mut out = vec![0.0_f32; rows * PANEL];
         let _session = kernel.session();
         for _ in 0..repeats {
             let tile = TileOut { first: out.as_mut_ptr(), stride: PANEL, len: out.len() };
-            kernel.run(Rows::dense(&a, rows, DEPTH), &packed, tile, false);
+            kernel.run(Operand::Rows(Rows::dense(&a, rows, DEPTH)), &packed, tile, false);
         }
         std::hint::black_box(&out);
     });

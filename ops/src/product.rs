@@ -3,36 +3,35 @@
 use candle_core::{Result, Tensor};
 
 use crate::backward::Collector;
-use crate::buffer::{padded, unset, unset_words};
+use crate::buffer::Lines;
 use crate::element::Element;
 use crate::gemm::{
     Accumulate, Epilogue, Kernel, Left, PANEL, Panels, Straight, gemm, panel_words, product,
-    transpose,
 };
 use crate::matrix::{Rows, RowsMut, SharedMut};
 use crate::numbers::Numbers;
-use crate::parallel::{parallel, parallel_pieces};
+use crate::parallel::parallel;
 
-/// Columns that a task transposes.
-const COLS: usize = 64;
-
-/// `x^T`, with a stride that suits the kernels.
-fn transposed<T: Element>(x: Rows<'_, T>) -> Vec<T> {
-    let stride = padded::<T>(x.rows());
-    let mut out = unset::<T>(x.cols() * stride);
-    let to = RowsMut::new(&mut out, x.cols(), x.rows(), stride);
-    parallel_pieces(x.cols(), COLS, |start, end| {
-        let cols = end - start;
-        transpose(x.part(0, x.rows(), start, cols), to.part(start, cols, 0, x.rows()));
+/// `x^T` as packed strips.
+fn transposed_strips<T: Element>(kernel: Kernel<T>, x: Rows<'_, T>) -> Lines<u32> {
+    let each = kernel.strip_words(x.rows());
+    let mut words = Lines::unset(x.cols().div_ceil(PANEL) * each);
+    let shared = SharedMut::new(&mut words);
+    parallel(x.cols().div_ceil(PANEL), |strip| {
+        let col = strip * PANEL;
+        let cols = (x.cols() - col).min(PANEL);
+        // SAFETY: each task has its own strip.
+        let words = unsafe { shared.part(strip * each, (strip + 1) * each) };
+        kernel.pack_strip_transposed(x.part(0, x.rows(), col, cols), words);
     });
-    out
+    words
 }
 
 /// All panels of a matrix's columns.
-fn packed<T: Element>(x: Rows<'_, T>) -> Vec<u32> {
+fn packed<T: Element>(x: Rows<'_, T>) -> Lines<u32> {
     let each = panel_words::<T>(x.rows());
     let panels = x.cols().div_ceil(PANEL);
-    let mut words = unset_words(panels * each);
+    let mut words = Lines::unset(panels * each);
     let shared = SharedMut::new(&mut words);
     parallel(panels, |panel| {
         // SAFETY: each task has its own panel.
@@ -51,14 +50,14 @@ pub(crate) fn outer<T: Element>(
 ) {
     let (rows, depth) = (gradient.cols(), gradient.rows());
     let epilogue = Accumulate { out, add };
-    if Kernel::<T>::current().takes_panels() {
+    let kernel = Kernel::<T>::current();
+    if kernel.takes_panels() {
         let words = packed(gradient);
         let a = Left::Panels { words: &words, rows, depth };
         return product::<T>(&a, &Straight(input), &epilogue);
     }
-    let turned = transposed(gradient);
-    let a = Rows::new(&turned, rows, depth, padded::<T>(depth));
-    gemm(a, &Straight(input), &epilogue);
+    let words = transposed_strips(kernel, gradient);
+    product::<T>(&Left::Strips { words: &words, rows, depth }, &Straight(input), &epilogue);
 }
 
 /// Collects a linear layer's weight's gradient, `dy^T x`.

@@ -1,4 +1,4 @@
-use super::{Attend, Heads, Scratch, room, whole};
+use super::{Attend, Heads, Scratch, whole};
 use crate::gemm::{Kernel, Straight, Transposed, gemm_local, pack_all, transpose};
 use crate::matrix::{Rows, RowsMut};
 use crate::parallel::parallel;
@@ -55,14 +55,14 @@ impl<T: Attend> Head<'_, T> {
         pack_all::<T>(&Straight(query), queries);
         pack_all::<T>(&Straight(self.gradient), gradients);
         let [scores, weight_gradients, sums, query_sums, deltas] = &mut scratch.sums;
-        let scores = room(scores, block * stride);
-        let weight_gradients = room(weight_gradients, block * stride);
-        let sums = room(sums, (block * out_stride).max(tokens * width));
-        let query_sums = room(query_sums, width * stride);
-        let deltas = room(deltas, tokens);
+        let scores = scores.room(block * stride);
+        let weight_gradients = weight_gradients.room(block * stride);
+        let sums = sums.room((block * out_stride).max(tokens * width));
+        let query_sums = query_sums.room(whole(width) * stride);
+        let deltas = deltas.room(tokens);
         let [weights, slopes, keys_t] = &mut scratch.weights;
-        let weights = room(weights, block * stride);
-        let slopes = room(slopes, block * stride);
+        let weights = weights.room(block * stride);
+        let slopes = slopes.room(block * stride);
         for (row, delta) in deltas.iter_mut().enumerate() {
             *delta = dot(self.out.row(row), self.gradient.row(row));
         }
@@ -91,7 +91,7 @@ impl<T: Attend> Head<'_, T> {
                 gemm_local(kernel, from, panels, width, sums, out_stride, false);
                 put(sums, out_stride, to.part(start, rows, 0, width));
             }
-            let keys_t = room(keys_t, width * block);
+            let keys_t = keys_t.room(width * block);
             transpose(keys, RowsMut::new(keys_t, width, rows, block));
             pack_all::<T>(&Straight(slopes), slopes_packed);
             let keys_t = Rows::new(keys_t, width, rows, block);

@@ -1,4 +1,4 @@
-use super::{Attend, BLOCK, Heads, room, whole};
+use super::{Attend, BLOCK, Heads, whole};
 use crate::gemm::{Kernel, Straight, Transposed, gemm_local, pack_all};
 use crate::matrix::{Rows, RowsMut, SharedMut};
 use crate::parallel::parallel;
@@ -39,9 +39,9 @@ fn one_head<T: Attend>(
     T::with_scratch(|scratch| {
         let [keys, values, ..] = &mut scratch.0.panels;
         let [scores, mixed, ..] = &mut scratch.0.sums;
-        let scores = room(scores, block * stride);
-        let mixed = room(mixed, block * out_stride);
-        let weights = room(&mut scratch.0.weights[0], block * stride);
+        let scores = scores.room(block * stride);
+        let mixed = mixed.room(block * out_stride);
+        let weights = scratch.0.weights[0].room(block * stride);
         pack_all::<T>(&Transposed(key), keys);
         pack_all::<T>(&Straight(value), values);
         let _session = kernel.session();

@@ -12,6 +12,7 @@ pub(crate) use backward::{Given, backward};
 pub(crate) use forward::forward;
 pub use op::attention;
 
+use crate::buffer::Lines;
 use crate::gemm::{Kernel, PANEL};
 
 /// The sizes of an attention over packed queries, keys and values: rows of `3 * heads * width`.
@@ -57,19 +58,19 @@ fn whole(cols: usize) -> usize {
 /// What a thread needs for a head, kept from one to the next.
 struct Scratch<T> {
     /// Packed panels of queries, keys and so on, by their place in the two passes.
-    panels: [Vec<u32>; 5],
+    panels: [Lines<u32>; 5],
     /// Scores and sums.
-    sums: [Vec<f32>; 5],
+    sums: [Lines<f32>; 5],
     /// Weights and their gradients.
-    weights: [Vec<T>; 3],
+    weights: [Lines<T>; 3],
 }
 
 impl<T> Scratch<T> {
     const fn new() -> Self {
         Self {
-            panels: [const { Vec::new() }; 5],
-            sums: [const { Vec::new() }; 5],
-            weights: [const { Vec::new() }; 3],
+            panels: [const { Lines::new() }; 5],
+            sums: [const { Lines::new() }; 5],
+            weights: [const { Lines::new() }; 3],
         }
     }
 }
@@ -97,11 +98,3 @@ macro_rules! attend {
 }
 attend!(f32);
 attend!(half::bf16);
-
-/// At least `len` numbers of scratch.
-fn room<T: crate::element::Element>(vec: &mut Vec<T>, len: usize) -> &mut [T] {
-    if vec.len() < len {
-        vec.resize(len, T::ZERO);
-    }
-    &mut vec[..len]
-}

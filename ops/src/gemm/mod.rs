@@ -21,10 +21,11 @@ pub(crate) use micro::amx_available;
 pub(crate) use pack::{Panels, Straight, Transposed, pack_all};
 pub(crate) use transpose::transpose;
 
+use crate::buffer::Lines;
 use crate::element::Element;
 use crate::matrix::Rows;
 use crate::parallel::{parallel, threads};
-pub(crate) use micro::Kernel;
+pub(crate) use micro::{Kernel, Operand};
 
 /// Columns of a packed panel and of a tile.
 pub(crate) const PANEL: usize = 32;
@@ -38,8 +39,10 @@ const DEPTH: usize = 6144;
 pub(crate) struct Tile(pub [f32; TILE_ROWS * PANEL]);
 
 thread_local! {
-    /// A packed panel, as 32-bit words that suit both element types.
-    static PACKED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    /// Packed panels, as 32-bit words that suit both element types.
+    static PACKED: RefCell<Lines<u32>> = const { RefCell::new(Lines::new()) };
+    /// Packed strips of the left operand.
+    static STRIPS: RefCell<Lines<u32>> = const { RefCell::new(Lines::new()) };
 }
 
 /// Words of a packed panel of `depth` inner steps.
@@ -54,20 +57,22 @@ pub(crate) enum Left<'a, T> {
     Rows(Rows<'a, T>),
     /// The transpose of a matrix of `rows` columns, as the packed panels of those columns.
     Panels { words: &'a [u32], rows: usize, depth: usize },
+    /// Rows as packed strips.
+    Strips { words: &'a [u32], rows: usize, depth: usize },
 }
 
 impl<T: Element> Left<'_, T> {
     fn rows(&self) -> usize {
         match self {
             Self::Rows(a) => a.rows(),
-            Self::Panels { rows, .. } => *rows,
+            Self::Panels { rows, .. } | Self::Strips { rows, .. } => *rows,
         }
     }
 
     fn depth(&self) -> usize {
         match self {
             Self::Rows(a) => a.cols(),
-            Self::Panels { depth, .. } => *depth,
+            Self::Panels { depth, .. } | Self::Strips { depth, .. } => *depth,
         }
     }
 
@@ -75,10 +80,31 @@ impl<T: Element> Left<'_, T> {
     fn tile_rows(&self, kernel: Kernel<T>, row: usize, end: usize) -> usize {
         let most = kernel.rows();
         match self {
-            Self::Rows(_) => (end - row).min(most),
+            Self::Rows(_) | Self::Strips { .. } => (end - row).min(most),
             Self::Panels { .. } => {
                 let left = PANEL - row % PANEL;
                 left.div_ceil(left.div_ceil(most)).min(end - row)
+            }
+        }
+    }
+
+    /// What the loop gets of the rows from `row` on.
+    fn operand<'a>(
+        &'a self,
+        kernel: Kernel<T>,
+        row: usize,
+        rows: usize,
+        room: &'a mut Lines<u32>,
+    ) -> Operand<'a, T> {
+        match *self {
+            Self::Rows(a) => kernel.operand(a.part(row, rows, 0, a.cols()), room),
+            Self::Panels { words, depth, .. } => {
+                let panel = &words[row / PANEL * panel_words::<T>(depth)..];
+                Operand::Panel { words: panel, first: row % PANEL, rows, depth }
+            }
+            Self::Strips { words, depth, .. } => {
+                let strip = row / kernel.rows() * kernel.strip_words(depth);
+                Operand::Strip { words: &words[strip..], depth }
             }
         }
     }
@@ -100,13 +126,12 @@ pub(crate) fn product<T: Element>(a: &Left<'_, T>, b: &impl Panels<T>, epilogue:
     }
     let kernel = Kernel::<T>::current();
     let panels = b.cols().div_ceil(PANEL);
-    // Two panels at a time read twice as much of each of B's rows at once, and a tile's rows of A twice.
-    let group = if panels >= 4 * threads() { 2 } else { 1 };
+    let group = group(panels, panel_words::<T>(b.depth()) * size_of::<u32>(), kernel.fast());
     let groups = panels.div_ceil(group);
     // Where there are few panels, rows are shared out too; each share packs its panels for itself.
     let shares = (3 * threads()).div_ceil(groups).min(a.rows().div_ceil(4 * TILE_ROWS)).max(1);
     let unit = match a {
-        Left::Rows(_) => kernel.rows(),
+        Left::Rows(_) | Left::Strips { .. } => kernel.rows(),
         Left::Panels { .. } => PANEL,
     };
     let rows = a.rows().div_ceil(shares).next_multiple_of(unit);
@@ -117,7 +142,7 @@ pub(crate) fn product<T: Element>(a: &Left<'_, T>, b: &impl Panels<T>, epilogue:
         let last = (first + rows).min(a.rows());
         let count = (panels - first_panel).min(group);
         PACKED.with_borrow_mut(|packed| {
-            packed.resize(packed.len().max(words * count), 0);
+            let packed = packed.room(words * count);
             for i in 0..count {
                 b.pack(first_panel + i, &mut packed[i * words..(i + 1) * words]);
             }
@@ -125,9 +150,20 @@ pub(crate) fn product<T: Element>(a: &Left<'_, T>, b: &impl Panels<T>, epilogue:
                 let col = (first_panel + i) * PANEL;
                 (col, (b.cols() - col).min(PANEL))
             };
-            row_by_row(kernel, a, (first, last), (packed, count), columns, epilogue);
+            row_by_row(kernel, a, (first, last), (&*packed, count), columns, epilogue);
         });
     });
+}
+
+/// How many panels a task takes. Two read twice as much of each of B's rows at once, and a tile's rows of A twice; loops
+/// that are faster than the cache which A comes from take as many as the second-level cache holds beside it.
+fn group(panels: usize, bytes: usize, fast: bool) -> usize {
+    const ROOM: usize = 800 << 10;
+    if fast {
+        let most = 8.min(ROOM / bytes.max(1)).max(1);
+        return (panels / threads()).clamp(1, most);
+    }
+    if panels >= 4 * threads() { 2 } else { 1 }
 }
 
 /// The product of some rows and some packed panels, tile by tile; `columns` tells a panel's first
@@ -143,39 +179,32 @@ fn row_by_row<T: Element>(
     let mut tile = Tile([0.0; TILE_ROWS * PANEL]);
     let _session = kernel.session();
     let words = panel_words::<T>(a.depth());
-    let mut row = first;
-    while row < last {
-        let rows = a.tile_rows(kernel, row, last);
-        for i in 0..panels {
-            let (col, cols) = columns(i);
-            epilogue.prefetch(row, rows, col, cols);
-            one_tile(kernel, a, (row, rows), &packed[i * words..(i + 1) * words], &mut tile);
-            epilogue.tile(row, rows, col, cols, &tile);
+    STRIPS.with_borrow_mut(|room| {
+        let mut row = first;
+        while row < last {
+            let rows = a.tile_rows(kernel, row, last);
+            let operand = a.operand(kernel, row, rows, room);
+            for i in 0..panels {
+                let (col, cols) = columns(i);
+                epilogue.prefetch(row, rows, col, cols);
+                one_tile(kernel, operand, &packed[i * words..(i + 1) * words], &mut tile);
+                epilogue.tile(row, rows, col, cols, &tile);
+            }
+            row += rows;
         }
-        row += rows;
-    }
+    });
 }
 
 /// One tile, in runs of the inner dimension.
-fn one_tile<T: Element>(
-    kernel: Kernel<T>,
-    a: &Left<'_, T>,
-    (row, rows): (usize, usize),
-    packed: &[u32],
-    tile: &mut Tile,
-) {
-    for start in (0..a.depth().max(1)).step_by(DEPTH) {
-        let depth = (a.depth() - start).min(DEPTH);
+fn one_tile<T: Element>(kernel: Kernel<T>, a: Operand<'_, T>, packed: &[u32], tile: &mut Tile) {
+    let whole = a.depth();
+    if whole == 0 {
+        return tile.0.fill(0.0);
+    }
+    for start in (0..whole).step_by(DEPTH) {
         let b = &packed[start / T::GROUP * PANEL..];
         let out = TileOut { first: tile.0.as_mut_ptr(), stride: PANEL, len: tile.0.len() };
-        match a {
-            Left::Rows(a) => kernel.run(a.part(row, rows, start, depth), b, out, start > 0),
-            Left::Panels { words, .. } => {
-                let panel = row / PANEL * panel_words::<T>(a.depth());
-                let words = &words[panel + start / T::GROUP * PANEL..];
-                kernel.run_packed(words, (row % PANEL, rows), depth, b, out, start > 0);
-            }
-        }
+        kernel.run(a.part(start, (whole - start).min(DEPTH)), b, out, start > 0);
     }
 }
 
@@ -209,12 +238,36 @@ pub(crate) fn gemm_local<T: Element>(
         a.rows() == 0 || out.len() >= (a.rows() - 1) * stride + panels * PANEL,
         "room for the rows"
     );
-    for (panel, b) in packed.chunks_exact(words).take(panels).enumerate() {
-        for row in (0..a.rows()).step_by(kernel.rows()) {
-            let rows = (a.rows() - row).min(kernel.rows());
-            let rest = &mut out[row * stride + panel * PANEL..];
-            let tile = TileOut { first: rest.as_mut_ptr(), stride, len: rest.len() };
-            kernel.run(a.part(row, rows, 0, a.cols()), b, tile, accumulate);
+    STRIPS.with_borrow_mut(|room| {
+        let last = a.rows() % kernel.rows();
+        let whole =
+            kernel.takes(kernel.rows(), a.cols()) && (last == 0 || kernel.takes(last, a.cols()));
+        let a = if whole { Left::Rows(a) } else { strips(kernel, a, room) };
+        let mut none = Lines::new();
+        for (panel, b) in packed.chunks_exact(words).take(panels).enumerate() {
+            for row in (0..a.rows()).step_by(kernel.rows()) {
+                let rows = (a.rows() - row).min(kernel.rows());
+                let rest = &mut out[row * stride + panel * PANEL..];
+                let tile = TileOut { first: rest.as_mut_ptr(), stride, len: rest.len() };
+                kernel.run(a.operand(kernel, row, rows, &mut none), b, tile, accumulate);
+            }
         }
+    });
+}
+
+/// All rows as strips, in `room`.
+fn strips<'a, T: Element>(
+    kernel: Kernel<T>,
+    a: Rows<'_, T>,
+    room: &'a mut Lines<u32>,
+) -> Left<'a, T> {
+    let (rows, depth) = (a.rows(), a.cols());
+    let each = kernel.strip_words(depth);
+    let words = rows.div_ceil(kernel.rows()) * each;
+    let room = room.room(words);
+    for (strip, words) in room.chunks_exact_mut(each.max(1)).enumerate() {
+        let row = strip * kernel.rows();
+        kernel.pack_strip(a.part(row, (rows - row).min(kernel.rows()), 0, depth), words);
     }
+    Left::Strips { words: room, rows, depth }
 }

@@ -5,6 +5,7 @@
 
 use super::PANEL;
 use super::transpose::pack_transposed;
+use crate::buffer::Lines;
 use crate::element::Element;
 use crate::isa::multiversion;
 use crate::matrix::Rows;
@@ -111,11 +112,11 @@ impl<T: Element, S: Element> Panels<T> for Transposed<'_, S> {
 }
 
 /// All panels of a small matrix, one after the other.
-pub(crate) fn pack_all<T: Element>(b: &impl Panels<T>, words: &mut Vec<u32>) {
+pub(crate) fn pack_all<T: Element>(b: &impl Panels<T>, words: &mut Lines<u32>) {
     let each = super::panel_words::<T>(b.depth());
     let panels = b.cols().div_ceil(PANEL);
-    words.resize(words.len().max(each * panels), 0);
-    for (panel, words) in words.chunks_exact_mut(each.max(1)).take(panels).enumerate() {
+    let words = words.room(each * panels);
+    for (panel, words) in words.chunks_exact_mut(each.max(1)).enumerate() {
         b.pack(panel, words);
     }
 }

@@ -1,27 +1,33 @@
 //! The loop on AMX: four tiles of 16 x 16 sums, two of `A` (16 rows x 32 numbers), two of `B` (16 pairs x 16 columns).
 //!
-//! What surrounds the tile instructions (edges, strides, padding) is written against [`Strip`] and runs in tests on
-//! every machine, on a model of the tiles; the instructions themselves need a processor that has them.
+//! Rows that do not fill tiles are packed as a strip that does. What surrounds the tile instructions is written against
+//! [`Strip`] and runs in tests on every machine, on a model of the tiles; the instructions themselves need a processor
+//! that has them.
 
 use core::arch::asm;
 use std::sync::OnceLock;
 
-use super::{Args, PANEL};
+use super::Args;
 use crate::element::Element;
+use crate::gemm::transpose;
+use crate::matrix::{Rows, RowsMut};
 
 pub(super) const ROWS: usize = 32;
 /// Numbers of the inner dimension in a step.
 const STEP: usize = 32;
 
-/// `steps` inner steps (at least one) of a 32 x 32 tile: `A`'s two halves of 16 rows at `a`, `a_stride` bytes between rows, the next
-/// step 64 bytes on; `B` at `b`, rows of 128 bytes; sums at `out`, `out_stride` bytes between rows, loaded first.
+/// `steps` inner steps (at least one) of a 32 x 32 tile: `A`'s two halves of 16 rows at `a`, `a_stride` bytes between
+/// rows, `a_step` to the next step; `B` at `b`, rows of 128 bytes; sums at `out`, `out_stride` bytes between rows.
 struct Strip {
     steps: usize,
     a: [*const u8; 2],
     a_stride: usize,
+    a_step: usize,
     b: *const u8,
     out: *mut f32,
     out_stride: usize,
+    /// Whether the product is added to what is there.
+    accumulate: bool,
 }
 
 /// Whether processor and system have AMX tiles with bf16; asks Linux for them once.
@@ -88,11 +94,62 @@ pub(super) fn release() {
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
+/// A tile of 32 rows and a depth of whole steps, where they lie.
+///
 /// # Safety
 /// As [`Args`] says, `T` must be bf16, AMX available and tiles configured on this thread.
 pub(super) unsafe fn run<T: Element>(args: &Args<T>) {
     // SAFETY: as the caller promises.
-    unsafe { run_with(args, |strip| hardware(strip)) }
+    unsafe { hardware(&rows_strip(args)) }
+}
+
+/// The same of a packed strip; the depth is rounded up to whole steps.
+///
+/// # Safety
+/// As [`run`], `a` being [`strip_words`] words.
+pub(super) unsafe fn run_strip<T: Element>(args: &Args<T>) {
+    // SAFETY: as the caller promises.
+    unsafe { hardware(&packed_strip(args)) }
+}
+
+/// # Safety
+/// As [`Args`] says.
+unsafe fn rows_strip<T: Element>(args: &Args<T>) -> Strip {
+    assert!(is_whole(args.rows, args.depth));
+    // SAFETY: `a` has 32 rows.
+    let below = unsafe { args.a.add(16 * args.a_row) };
+    Strip {
+        steps: args.depth / STEP,
+        a: [args.a.cast(), below.cast()],
+        a_stride: args.a_row * 2,
+        a_step: STEP * 2,
+        b: args.b.cast(),
+        out: args.out,
+        out_stride: args.out_stride * 4,
+        accumulate: args.accumulate,
+    }
+}
+
+/// # Safety
+/// As [`run_strip`].
+unsafe fn packed_strip<T: Element>(args: &Args<T>) -> Strip {
+    // SAFETY: a step has 32 rows.
+    let below = unsafe { args.a.add(16 * STEP) };
+    Strip {
+        steps: args.depth.div_ceil(STEP),
+        a: [args.a.cast(), below.cast()],
+        a_stride: STEP * 2,
+        a_step: STEP_WORDS * 4,
+        b: args.b.cast(),
+        out: args.out,
+        out_stride: args.out_stride * 4,
+        accumulate: args.accumulate,
+    }
+}
+
+/// Whether rows of this number and depth fill tiles.
+pub(super) fn is_whole(rows: usize, depth: usize) -> bool {
+    rows == ROWS && depth > 0 && depth.is_multiple_of(STEP)
 }
 
 /// # Safety
@@ -101,36 +158,44 @@ unsafe fn hardware(strip: &Strip) {
     // SAFETY: as the caller promises. `tmm0..7` need no clobbers: the compiler never uses them.
     unsafe {
         let below = strip.out.byte_add(16 * strip.out_stride);
-        asm!(
-            "tileloadd tmm0, [{c} + {s}]",
-            "tileloadd tmm1, [{c} + {s} + 64]",
-            "tileloadd tmm2, [{d} + {s}]",
-            "tileloadd tmm3, [{d} + {s} + 64]",
-            c = in(reg) strip.out, d = in(reg) below, s = in(reg) strip.out_stride,
-            options(nostack, readonly)
-        );
-        {
+        if strip.accumulate {
             asm!(
-                "2:",
-                "tileloadd tmm6, [{b} + {t}]",
-                "tileloadd tmm4, [{a0} + {s}]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{b} + {t} + 64]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{a1} + {s}]",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                "add {a0}, 64",
-                "add {a1}, 64",
-                "add {b}, 2048",
-                "dec {n}",
-                "jnz 2b",
-                a0 = inout(reg) strip.a[0] => _, a1 = inout(reg) strip.a[1] => _,
-                b = inout(reg) strip.b => _, n = inout(reg) strip.steps => _,
-                s = in(reg) strip.a_stride, t = in(reg) 128_usize,
+                "tileloadd tmm0, [{c} + {s}]",
+                "tileloadd tmm1, [{c} + {s} + 64]",
+                "tileloadd tmm2, [{d} + {s}]",
+                "tileloadd tmm3, [{d} + {s} + 64]",
+                c = in(reg) strip.out, d = in(reg) below, s = in(reg) strip.out_stride,
                 options(nostack, readonly)
             );
+        } else {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                options(nostack, nomem)
+            );
         }
+        asm!(
+            "2:",
+            "tileloadd tmm6, [{b} + {t}]",
+            "tileloadd tmm4, [{a0} + {s}]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm7, [{b} + {t} + 64]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm5, [{a1} + {s}]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "add {a0}, {g}",
+            "add {a1}, {g}",
+            "add {b}, 2048",
+            "dec {n}",
+            "jnz 2b",
+            a0 = inout(reg) strip.a[0] => _, a1 = inout(reg) strip.a[1] => _,
+            b = inout(reg) strip.b => _, n = inout(reg) strip.steps => _,
+            s = in(reg) strip.a_stride, g = in(reg) strip.a_step, t = in(reg) 128_usize,
+            options(nostack, readonly)
+        );
         asm!(
             "tilestored [{c} + {s}], tmm0",
             "tilestored [{c} + {s} + 64], tmm1",
@@ -142,81 +207,63 @@ unsafe fn hardware(strip: &Strip) {
     }
 }
 
-/// Room for a tile's sums and for a step of `A` at the edges.
-#[repr(C, align(64))]
-struct Edge {
-    sums: [f32; ROWS * PANEL],
-    a: [u16; ROWS * STEP],
+/// 32-bit words of a step of a packed strip: 32 rows of 16 pairs.
+const STEP_WORDS: usize = ROWS * STEP / 2;
+
+/// Words of a packed strip of `depth` inner steps.
+pub(super) fn strip_words(depth: usize) -> usize {
+    depth.div_ceil(STEP) * STEP_WORDS
 }
 
-/// The tile on `strip`: whole tiles where they lie, edges through a copy padded with zeros.
-///
-/// # Safety
-/// As [`Args`] says, and `T` must be bf16.
-#[inline(always)]
-unsafe fn run_with<T: Element>(args: &Args<T>, strip: impl Fn(&Strip)) {
-    let a = args.a.cast::<u16>();
-    let mut edge = Edge { sums: [0.0; ROWS * PANEL], a: [0; ROWS * STEP] };
-    let whole_rows = args.rows == ROWS;
-    let (out, out_stride) =
-        if whole_rows { (args.out, args.out_stride) } else { (edge.sums.as_mut_ptr(), PANEL) };
-    // SAFETY: rows and columns are inside what the caller promises; copies are inside `edge`.
-    unsafe {
-        for row in 0..args.rows {
-            let to = core::slice::from_raw_parts_mut(out.add(row * out_stride), PANEL);
-            if !args.accumulate {
-                to.fill(0.0);
-            } else if !whole_rows {
-                to.copy_from_slice(core::slice::from_raw_parts(
-                    args.out.add(row * args.out_stride),
-                    PANEL,
-                ));
-            }
-        }
-        let steps = if whole_rows { args.depth / STEP } else { 0 };
-        if steps > 0 {
-            strip(&Strip {
-                steps,
-                a: [a.cast(), a.add(16 * args.a_row).cast()],
-                a_stride: args.a_row * 2,
-                b: args.b.cast(),
-                out,
-                out_stride: out_stride * 4,
-            });
-        }
-        for start in (steps * STEP..args.depth).step_by(STEP) {
-            let width = (args.depth - start).min(STEP);
-            for row in 0..args.rows {
-                let to = &mut edge.a[row * STEP..][..STEP];
-                to[width..].fill(0);
-                let from = core::slice::from_raw_parts(a.add(row * args.a_row + start), width);
-                to[..width].copy_from_slice(from);
-            }
-            let first = edge.a.as_ptr();
-            strip(&Strip {
-                steps: 1,
-                a: [first.cast(), first.add(16 * STEP).cast()],
-                a_stride: STEP * 2,
-                b: args.b.add(start / 2 * PANEL).cast(),
-                out,
-                out_stride: out_stride * 4,
-            });
-        }
-        if !whole_rows {
-            for row in 0..args.rows {
-                let to =
-                    core::slice::from_raw_parts_mut(args.out.add(row * args.out_stride), PANEL);
-                to.copy_from_slice(&edge.sums[row * PANEL..][..PANEL]);
+/// Packs up to 32 rows as whole tiles, `[depth / 32][32 rows][32]`, with zeros beyond the rows and the depth.
+pub(super) fn pack<T: Element>(a: Rows<'_, T>, words: &mut [u32]) {
+    assert!(a.rows() <= ROWS && T::GROUP == 2);
+    let words = &mut words[..strip_words(a.cols())];
+    for (step, tile) in words.chunks_exact_mut(STEP_WORDS).enumerate() {
+        let start = step * STEP;
+        let width = (a.cols() - start).min(STEP);
+        let (rows, rest) = tile.split_at_mut(a.rows() * STEP / 2);
+        rest.fill(0);
+        for (row, to) in rows.as_chunks_mut::<{ STEP / 2 }>().0.iter_mut().enumerate() {
+            let from = &a.row(row)[start..start + width];
+            match <&[T; STEP]>::try_from(from) {
+                // SAFETY: as many bytes on both sides, and all bits are numbers.
+                Ok(from) => *to = unsafe { core::mem::transmute_copy(from) },
+                Err(_) => *to = pairs(from),
             }
         }
     }
+}
+
+/// Packs up to 32 columns as the rows of a strip.
+pub(super) fn pack_transposed<T: Element>(a: Rows<'_, T>, words: &mut [u32]) {
+    assert!(a.cols() <= ROWS && T::GROUP == 2);
+    let words = &mut words[..strip_words(a.rows())];
+    for (step, tile) in words.chunks_exact_mut(STEP_WORDS).enumerate() {
+        let start = step * STEP;
+        let depth = (a.rows() - start).min(STEP);
+        if depth < STEP || a.cols() < ROWS {
+            tile.fill(0);
+        }
+        // SAFETY: a tile is 32 x 32 numbers of 16 bits, and all bits are numbers.
+        let tile =
+            unsafe { core::slice::from_raw_parts_mut(tile.as_mut_ptr().cast::<T>(), ROWS * STEP) };
+        transpose(a.part(start, depth, 0, a.cols()), RowsMut::new(tile, a.cols(), depth, STEP));
+    }
+}
+
+fn pairs<T: Element>(from: &[T]) -> [u32; STEP / 2] {
+    let bits = |i: usize| from.get(i).map_or(0, |x| x.bits());
+    core::array::from_fn(|i| bits(2 * i) | (bits(2 * i + 1) << 16))
 }
 
 #[cfg(test)]
 mod tests {
     use half::bf16;
 
-    use super::{Args, PANEL, ROWS, Strip, run_with};
+    use crate::gemm::PANEL;
+
+    use super::{Args, ROWS, Rows, Strip, is_whole, pack, packed_strip, rows_strip, strip_words};
 
     /// What the tile instructions do, by Intel's manual: pairs of bf16, sums in f32.
     fn model(strip: &Strip) {
@@ -225,8 +272,12 @@ mod tests {
             for row in 0..ROWS {
                 for col in 0..PANEL {
                     let sum = strip.out.byte_add(row * strip.out_stride).add(col);
+                    if !strip.accumulate {
+                        *sum = 0.0;
+                    }
                     for step in 0..strip.steps {
-                        let a = strip.a[row / 16].add(row % 16 * strip.a_stride + step * 64);
+                        let a =
+                            strip.a[row / 16].add(row % 16 * strip.a_stride + step * strip.a_step);
                         let b = strip.b.add(step * 2048 + col * 4);
                         for pair in 0..16 {
                             let a = a.cast::<[bf16; 2]>().add(pair).read_unaligned();
@@ -258,6 +309,8 @@ mod tests {
     fn compare(rows: usize, depth: usize, accumulate: bool) {
         let (stride, out_stride) = (depth + 3, PANEL + 5);
         let a: Vec<bf16> = (0..rows * stride).map(number).collect();
+        let mut strip = vec![u32::MAX; strip_words(depth)];
+        pack(Rows::new(&a, rows, depth, stride), &mut strip);
         let pairs = depth.next_multiple_of(32) / 2;
         let at = |k: usize, col: usize| if k < depth { number(k * 13 + col) } else { bf16::ZERO };
         let b: Vec<u32> = (0..pairs * PANEL)
@@ -267,29 +320,34 @@ mod tests {
                 bits(2 * pair) | (bits(2 * pair + 1) << 16)
             })
             .collect();
-        let before: Vec<f32> = (0..rows * out_stride).map(|i| i as f32).collect();
-        let mut out = before.clone();
-        let args = Args {
-            depth,
-            rows,
-            a: a.as_ptr(),
-            a_row: stride,
-            a_group: 2,
-            a_whole: false,
-            b: b.as_ptr(),
-            out: out.as_mut_ptr(),
-            out_stride,
-            accumulate,
-        };
-        // SAFETY: the buffers have the sizes that the arguments say.
-        unsafe { run_with(&args, model) };
-        for (i, (found, old)) in out.iter().zip(&before).enumerate() {
-            let (row, col) = (i / out_stride, i % out_stride);
-            let sum: f32 =
-                (0..depth).map(|k| a[row * stride + k].to_f32() * at(k, col).to_f32()).sum();
-            let kept = if accumulate { *old } else { 0.0 };
-            let expected = if col < PANEL { kept + sum } else { *old };
-            assert_eq!(*found, expected, "row {row} column {col}, {rows} x {depth}, {accumulate}");
+        let before: Vec<f32> = (0..ROWS * out_stride).map(|i| i as f32).collect();
+        for packed in [true, false] {
+            if !packed && !is_whole(rows, depth) {
+                continue;
+            }
+            let mut out = before.clone();
+            let args = Args {
+                depth,
+                rows,
+                a: if packed { strip.as_ptr().cast() } else { a.as_ptr() },
+                a_row: stride,
+                a_group: 2,
+                a_whole: false,
+                b: b.as_ptr(),
+                out: out.as_mut_ptr(),
+                out_stride,
+                accumulate,
+            };
+            // SAFETY: the buffers have the sizes that the arguments say.
+            model(&unsafe { if packed { packed_strip(&args) } else { rows_strip(&args) } });
+            for (i, (found, old)) in out.iter().zip(&before).enumerate() {
+                let (row, col) = (i / out_stride, i % out_stride);
+                let a = |k: usize| if row < rows { a[row * stride + k].to_f32() } else { 0.0 };
+                let sum: f32 = (0..depth).map(|k| a(k) * at(k, col).to_f32()).sum();
+                let kept = if accumulate { *old } else { 0.0 };
+                let expected = if col < PANEL { kept + sum } else { *old };
+                assert_eq!(*found, expected, "({row}, {col}) of {rows} x {depth}, {accumulate}");
+            }
         }
     }
 }

@@ -12,8 +12,9 @@ mod portable;
 
 use std::marker::PhantomData;
 
-use super::{PANEL, TileOut};
+use super::{PANEL, TILE_ROWS, TileOut};
 use crate::Isa;
+use crate::buffer::Lines;
 use crate::element::Element;
 use crate::matrix::Rows;
 
@@ -36,6 +37,40 @@ struct Args<T> {
     out_stride: usize,
     /// Whether the product is added to what is there.
     accumulate: bool,
+}
+
+/// The left operand of a tile.
+#[derive(Clone, Copy)]
+pub(crate) enum Operand<'a, T> {
+    /// Rows where they lie.
+    Rows(Rows<'a, T>),
+    /// `rows` columns, from `first` on, of a packed panel.
+    Panel { words: &'a [u32], first: usize, rows: usize, depth: usize },
+    /// Rows packed by [`Kernel::pack_strip`].
+    Strip { words: &'a [u32], depth: usize },
+}
+
+impl<T: Element> Operand<'_, T> {
+    pub fn depth(&self) -> usize {
+        match self {
+            Self::Rows(a) => a.cols(),
+            Self::Panel { depth, .. } | Self::Strip { depth, .. } => *depth,
+        }
+    }
+
+    /// `depth` inner steps from `start` on, a multiple of 32.
+    pub fn part(self, start: usize, depth: usize) -> Self {
+        match self {
+            Self::Rows(a) => Self::Rows(a.part(0, a.rows(), start, depth)),
+            Self::Panel { words, first, rows, .. } => {
+                let words = &words[start / T::GROUP * PANEL..];
+                Self::Panel { words, first, rows, depth }
+            }
+            Self::Strip { words, .. } => {
+                Self::Strip { words: &words[start / T::GROUP * TILE_ROWS..], depth }
+            }
+        }
+    }
 }
 
 type Loop<T> = unsafe fn(&Args<T>);
@@ -84,22 +119,81 @@ impl<T: Element> Kernel<T> {
         self.rows
     }
 
+    /// Whether the loop outruns the cache that a large left operand lies in.
+    pub fn fast(&self) -> bool {
+        self.tiles
+    }
+
     /// What must live while a thread runs the loop.
     pub fn session(&self) -> Session {
         Session::new(self.tiles)
     }
 
-    /// A tile: the rows of `a` times a packed panel.
+    /// The left operand of a tile: rows where they lie, or packed into `room` where the loop wants that.
+    pub fn operand<'a>(&self, a: Rows<'a, T>, room: &'a mut Lines<u32>) -> Operand<'a, T> {
+        if self.takes(a.rows(), a.cols()) {
+            return Operand::Rows(a);
+        }
+        let words = room.room(self.strip_words(a.cols()));
+        self.pack_strip(a, words);
+        Operand::Strip { words, depth: a.cols() }
+    }
+
+    /// Whether the loop takes rows of this number and depth where they lie.
+    pub fn takes(&self, rows: usize, depth: usize) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if self.tiles {
+            return amx::is_whole(rows, depth);
+        }
+        let _ = (rows, depth);
+        true
+    }
+
+    /// Words of a packed strip of up to [`Kernel::rows`] rows; zero where the loop has no use for strips.
+    pub fn strip_words(&self, depth: usize) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if self.tiles {
+            return amx::strip_words(depth);
+        }
+        let _ = depth;
+        0
+    }
+
+    /// Packs rows as a strip.
     ///
     /// # Panics
-    /// When the panel or the output is too short for `a`.
+    /// When there are too many rows, or `words` is too short.
+    pub fn pack_strip(&self, a: Rows<'_, T>, words: &mut [u32]) {
+        #[cfg(target_arch = "x86_64")]
+        if self.tiles {
+            return amx::pack(a, words);
+        }
+        let _ = (a, words);
+    }
+
+    /// Packs columns as a strip, of which each is a row.
+    ///
+    /// # Panics
+    /// As [`Kernel::pack_strip`].
+    pub fn pack_strip_transposed(&self, a: Rows<'_, T>, words: &mut [u32]) {
+        #[cfg(target_arch = "x86_64")]
+        if self.tiles {
+            return amx::pack_transposed(a, words);
+        }
+        let _ = (a, words);
+    }
+
+    /// A tile: `a` times a packed panel. Of a strip, all rows of the tile are written.
+    ///
+    /// # Panics
+    /// When an operand or the output is too short, or of a kind that the loop does not take.
     #[inline]
-    pub fn run(&self, a: Rows<'_, T>, b: &[u32], out: TileOut, accumulate: bool) {
+    pub fn run(&self, a: Operand<'_, T>, b: &[u32], out: TileOut, accumulate: bool) {
         let args = Args {
-            depth: a.cols(),
-            rows: a.rows(),
-            a: a.as_ptr(),
-            a_row: a.stride(),
+            depth: a.depth(),
+            rows: 0,
+            a: std::ptr::null(),
+            a_row: T::GROUP,
             a_group: T::GROUP,
             a_whole: false,
             b: b.as_ptr(),
@@ -107,47 +201,37 @@ impl<T: Element> Kernel<T> {
             out_stride: out.stride,
             accumulate,
         };
-        self.checked(&args, b, out);
+        match a {
+            Operand::Rows(a) => {
+                assert!(self.takes(a.rows(), a.cols()), "rows that do not fill tiles");
+                let (rows, at, a_row) = (a.rows(), a.as_ptr(), a.stride());
+                self.checked(&Args { rows, a: at, a_row, ..args }, b, out, self.run);
+            }
+            Operand::Panel { words, first, rows, depth } => {
+                assert!(self.takes_panels() && first + rows <= PANEL);
+                assert!(words.len() >= super::panel_words::<T>(depth));
+                let (at, a_group) = (words[first..].as_ptr().cast::<T>(), PANEL * T::GROUP);
+                let args = Args { rows, a: at, a_group, a_whole: true, ..args };
+                self.checked(&args, b, out, self.run);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Operand::Strip { words, depth } => {
+                assert!(self.tiles && depth > 0 && words.len() >= amx::strip_words(depth));
+                let args = Args { rows: self.rows, a: words.as_ptr().cast::<T>(), ..args };
+                self.checked(&args, b, out, amx::run_strip);
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Operand::Strip { .. } => panic!("no loop here takes strips"),
+        }
     }
 
-    /// Whether [`Kernel::run_packed`] is there; the other loops want rows.
+    /// Whether the loop takes [`Operand::Panel`], or else [`Operand::Strip`].
     pub fn takes_panels(&self) -> bool {
         !self.tiles
     }
 
-    /// A tile: `rows` columns, from `first` on, of the packed panel `a`, times the packed panel `b`.
-    ///
-    /// # Panics
-    /// When a panel or the output is too short, or the loop wants rows.
     #[inline]
-    pub fn run_packed(
-        &self,
-        a: &[u32],
-        (first, rows): (usize, usize),
-        depth: usize,
-        b: &[u32],
-        out: TileOut,
-        accumulate: bool,
-    ) {
-        assert!(self.takes_panels() && first + rows <= PANEL);
-        assert!(a.len() >= super::panel_words::<T>(depth));
-        let args = Args {
-            depth,
-            rows,
-            a: a[first..].as_ptr().cast::<T>(),
-            a_row: T::GROUP,
-            a_group: PANEL * T::GROUP,
-            a_whole: true,
-            b: b.as_ptr(),
-            out: out.first,
-            out_stride: out.stride,
-            accumulate,
-        };
-        self.checked(&args, b, out);
-    }
-
-    #[inline]
-    fn checked(&self, args: &Args<T>, b: &[u32], out: TileOut) {
+    fn checked(&self, args: &Args<T>, b: &[u32], out: TileOut, run: Loop<T>) {
         if args.rows == 0 {
             return;
         }
@@ -155,7 +239,7 @@ impl<T: Element> Kernel<T> {
         assert!(out.stride >= PANEL && out.len >= (args.rows - 1) * out.stride + PANEL);
         // SAFETY: the bounds were just checked, those of `a` by the callers, and the loop is one that this processor
         // can run.
-        unsafe { (self.run)(args) }
+        unsafe { run(args) }
     }
 }
 
