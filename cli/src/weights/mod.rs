@@ -3,6 +3,7 @@
 mod pull;
 mod push;
 mod reference;
+mod transformers;
 mod uploads;
 
 pub use reference::fetch;
