@@ -5,7 +5,7 @@ mod push;
 mod reference;
 mod uploads;
 
-pub use reference::fetch;
+pub use reference::{FULL, fetch};
 
 use clap::Subcommand;
 #[derive(clap::Args)]
