@@ -145,7 +145,7 @@ pub fn load_weights(path: &Path, params: &Params, settings: &Settings) -> anyhow
     if checkpoint.kind() == Some(Kind::Encoder) && !partial {
         // What does not fit at all is said first.
         let encoder: Vec<_> = vars.into_iter().filter(|(name, _)| is_encoder(name)).collect();
-        checkpoint.adapt_encoder(&encoder, &how)?;
+        let _fits = checkpoint.adapt_encoder(&encoder, &how)?;
         bail!(
             "{}: this is an encoder alone, without the decoder that pre-training needs: --allow-partial starts from it, \
              with the decoder at its initial value",
