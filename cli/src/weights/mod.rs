@@ -6,7 +6,7 @@ mod reference;
 mod transformers;
 mod uploads;
 
-pub use reference::fetch;
+pub use reference::{FULL, fetch};
 
 use clap::Subcommand;
 #[derive(clap::Args)]

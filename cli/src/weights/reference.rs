@@ -23,12 +23,19 @@ pub fn model(text: &str) -> anyhow::Result<Reference> {
     }
 }
 
-/// The weights that a reference means, fetched: a file, or what the repository holds of the usual ones.
+/// What transformers and timm keep beside the weights: what a file of theirs does not say itself.
+const BESIDE: [&str; 2] = ["config.json", "preprocessor_config.json"];
+
+/// The weights that a reference means, fetched: a file, or what the repository holds of the usual ones. The JSON files
+/// beside it come with it.
 pub fn fetch(text: &str) -> anyhow::Result<PathBuf> {
     let reference = model(text)?;
+    let whole = Reference::new(RepoKind::Model, reference.repo().id())?;
+    let whole = whole.with_revision(reference.revision())?;
     let hub = Hub::from_env()?;
-    let listing = hub.list(&reference)?;
-    let names: Vec<&str> = listing.files.iter().map(|file| file.path.as_str()).collect();
+    let listing = hub.list(&whole)?;
+    let all = || listing.files.iter().map(|file| file.path.as_str());
+    let names: Vec<&str> = all().filter(|name| reference.matches(name)).collect();
     let usual = || CANDIDATES.into_iter().find(|name| names.contains(name));
     let Some(name) = (if let [name] = names[..] { Some(name) } else { usual() }) else {
         let usual = CANDIDATES.join(", ");
@@ -36,6 +43,13 @@ pub fn fetch(text: &str) -> anyhow::Result<PathBuf> {
             "{text}: no weights there (looked for {usual}); name a file, as in hf://ORG/NAME/FILE"
         );
     };
+    let pinned = whole.pinned(&listing.commit)?;
     let bar = bar();
-    Ok(hub.fetch_with(&reference.pinned(&listing.commit)?, name, &|progress| bar(progress))?)
+    let folder = name.rsplit_once('/').map(|(folder, _)| format!("{folder}/")).unwrap_or_default();
+    for beside in BESIDE.map(|beside| format!("{folder}{beside}")) {
+        if all().any(|name| name == beside) {
+            hub.fetch_with(&pinned, &beside, &|progress| bar(progress))?;
+        }
+    }
+    Ok(hub.fetch_with(&pinned, name, &|progress| bar(progress))?)
 }
