@@ -135,10 +135,13 @@ pub struct Flags {
     #[arg(long, alias = "norm_pix_loss", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Objective")]
     pub norm_pix_loss: Option<bool>,
 
-    /// Weights to start from: a safetensors file with MAE's names, a checkpoint's or a run's folder, or
+    /// Weights to start from: a safetensors or PyTorch file in any layout, a checkpoint's or a run's folder, or
     /// hf://ORG/NAME[@REV][/FILE]
     #[arg(long, alias = "init_weights", value_name = "FILE|DIR|hf://...", help_heading = "Model")]
     pub init_weights: Option<String>,
+    /// Start from weights that fit in part, such as an encoder's; what stays at its initial value is said
+    #[arg(long, alias = "allow_partial", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Model")]
+    pub allow_partial: Option<bool>,
 
     /// Passes over the data
     #[arg(long, value_name = "N", help_heading = "Optimisation")]

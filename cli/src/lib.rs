@@ -16,6 +16,7 @@ mod pretrain;
 mod ranks;
 mod recipe;
 mod recipes;
+mod reconstruct;
 mod report;
 mod settings;
 mod signals;
@@ -57,6 +58,9 @@ enum Command {
     Data(Box<data::Args>),
     /// List the built-in recipes, or show one.
     Recipes(recipes::Args),
+    /// Show what a model sees and predicts: a picture of original, visible patches, prediction, prediction pasted in.
+    #[command(allow_negative_numbers = true)]
+    Reconstruct(Box<reconstruct::Args>),
     /// Write one HTML page about one or more runs: curves, pictures, settings and how they differ.
     Report(report::Args),
     /// Look at weights, convert, compare and check them, fetch them from the Hugging Face Hub or upload a run's to it.
@@ -79,6 +83,7 @@ pub fn longmae(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Ok(Longmae { command: Command::Recipes(args) }) => exit::code(recipes::run(&args)),
         Ok(Longmae { command: Command::Data(args) }) => exit::code(data::run(&args)),
+        Ok(Longmae { command: Command::Reconstruct(args) }) => exit::code(reconstruct::run(&args)),
         Ok(Longmae { command: Command::Report(args) }) => exit::code(report::run(&args)),
         Ok(Longmae { command: Command::Weights(args) }) => exit::code(weights::run(&args)),
         Err(error) => usage(&error),

@@ -110,6 +110,9 @@ impl Settings {
         let compute = compute(&mut flags)?;
         let optimiser = optimisation(&mut flags, &batching)?;
         let run = run(&mut flags)?;
+        if *flags.allow_partial.get_or_insert(false) && flags.init_weights.is_none() {
+            return Err(usage("allow_partial is for weights to start from: give init_weights too"));
+        }
         flags.model = Some(preset.name().to_owned());
         Ok(Self {
             data,

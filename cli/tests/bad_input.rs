@@ -198,6 +198,14 @@ fn weights_that_do_not_fit() {
         |more: &[&str]| small(folder.path(), &[&base[..], &["--out", "next"], more].concat());
     let encoder = "run/encoder.safetensors";
     fails(&start(&["--init-weights", "none"]), 1, &["none"]);
+    fails(&start(&["--allow-partial"]), 2, &["allow_partial", "init_weights"]);
+    let heads = ["--init-weights", "run", "--decoder-heads", "2"];
+    fails(&start(&heads), 1, &["model.safetensors", "4 attention heads", "--decoder-heads"]);
+    fails(
+        &start(&["--init-weights", encoder, "--allow-partial", "--model", "vit-tiny"]),
+        1,
+        &["nothing was loaded"],
+    );
     fails(
         &start(&["--init-weights", encoder, "--model", "vit-tiny"]),
         1,

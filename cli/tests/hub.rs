@@ -55,12 +55,16 @@ fn a_run_is_pushed_and_pulled() {
 
     let said = succeeds(&run(folder, &hub, &[&push[..], &["--full", "--private"]].concat()));
     assert!(said.contains(&format!("made {}/org/model", hub.server.url)), "{said}");
-    assert_eq!(said.matches("  sent").count(), 5, "{said}");
+    assert_eq!(said.matches("  sent").count(), 8, "{said}");
     let file = |name: &str| hub.file("org/model", "main", name).unwrap();
     assert_eq!(file("encoder.safetensors"), read("encoder.safetensors"));
     assert_eq!(file("loss.svg"), read("loss.svg"));
     assert_eq!(file("reconstruction.png"), read("reconstructions/step-00000008.png"));
     assert_eq!(file("mae.safetensors"), read("checkpoints/step-00000008/model.safetensors"));
+    let config = String::from_utf8(file("config.json")).unwrap();
+    assert!(config.contains("\"ViTMAEForPreTraining\""), "{config}");
+    let names = ["preprocessor_config.json", "model.safetensors"];
+    assert!(names.iter().all(|name| !file(name).is_empty()));
     assert!(hub.state().repos["org/model"].private);
     let messages = hub.messages("org/model", "main");
     assert!(messages[1].starts_with("Weights after 8 steps, by longmae "), "{messages:?}");
@@ -78,20 +82,21 @@ fn a_run_is_pushed_and_pulled() {
         "hf_hub_download(\"org/model\", \"encoder.safetensors\")",
         "hf_hub_download(\"org/model\", \"mae.safetensors\")",
         "patch_size=8",
+        "ViTMAEForPreTraining.from_pretrained(\"org/model\")",
     ] {
         assert!(card.contains(part), "{part} is not in\n{card}");
     }
 
     // Again: nothing is new.
     let said = succeeds(&run(folder, &hub, &[&push[..], &["--full", "--message", "x"]].concat()));
-    assert_eq!(said.matches("  unchanged").count(), 5, "{said}");
+    assert_eq!(said.matches("  unchanged").count(), 8, "{said}");
     assert_eq!(hub.messages("org/model", "main").len(), 2);
 
     let said = succeeds(&run(folder, &hub, &["pull", "hf://org/model", "--output", "here/x"]));
-    assert_eq!(said.lines().count(), 5, "{said}");
+    assert_eq!(said.lines().count(), 8, "{said}");
     let here = folder.join("here/x");
     assert_eq!(fs::read(here.join("encoder.safetensors")).unwrap(), read("encoder.safetensors"));
-    assert_eq!(fs::read_dir(&here).unwrap().count(), 5);
+    assert_eq!(fs::read_dir(&here).unwrap().count(), 8);
     // Into the cache; offline from there.
     let said = succeeds(&run(folder, &hub, &["pull", "hf://org/model/encoder.safetensors"]));
     assert_eq!(fs::read(said.trim()).unwrap(), read("encoder.safetensors"));
@@ -113,7 +118,7 @@ fn a_run_starts_from_weights_of_the_hub() {
         let mut command = common::program();
         command.args(common::SMALL).current_dir(folder);
         command.args(["--data", "synthetic", "--synthetic-images", "16", "--max-steps", "1"]);
-        command.args(["--lr", "1e-30", "--init-weights", from, "--out", out]);
+        command.args(["--lr", "1e-30", "--allow-partial", "--init-weights", from, "--out", out]);
         command.env("HF_ENDPOINT", &hub.server.url).env("HF_HOME", folder.join("cache"));
         command.env_remove("HF_HUB_OFFLINE").env_remove("HF_HUB_CACHE").output().unwrap()
     };

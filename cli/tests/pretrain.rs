@@ -5,7 +5,9 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{SMALL, image_folder, losses, pretrain, program, records, small, stdout, succeeds};
+use common::{
+    SMALL, fails, image_folder, losses, pretrain, program, records, small, stdout, succeeds,
+};
 use longmae_weights::{Checkpoint, Kind};
 
 fn names(folder: &Path) -> Vec<String> {
@@ -256,13 +258,20 @@ fn init_weights_takes_a_model_an_encoder_or_a_run() {
     let folder = tempfile::tempdir().unwrap();
     let base = ["--data", "demo", "--max-steps", "2"];
     succeeds(&small(folder.path(), &[&base[..], &["--out", "first"]].concat()));
-    for (name, weights) in [
-        ("run", "first"),
-        ("model", "first/checkpoints/step-00000002/model.safetensors"),
-        ("encoder", "first/encoder.safetensors"),
+    for (name, weights, partial) in [
+        ("run", "first", false),
+        ("model", "first/checkpoints/step-00000002/model.safetensors", false),
+        ("encoder", "first/encoder.safetensors", true),
     ] {
-        let args = [&base[..], &["--out", name, "--init-weights", weights]].concat();
-        succeeds(&small(folder.path(), &args));
+        let mut args = [&base[..], &["--out", name, "--init-weights", weights]].concat();
+        if partial {
+            let refused = small(folder.path(), &args);
+            fails(&refused, 1, &["an encoder alone", "--allow-partial"]);
+            args.push("--allow-partial");
+        }
+        let said = succeeds(&small(folder.path(), &args));
+        let left = "left at its initial value: 20 tensors (decoder_embed.weight, ";
+        assert_eq!(said.contains(left), partial, "{said}");
         let (first, second) =
             (losses(&folder.path().join("first")), losses(&folder.path().join(name)));
         assert_ne!(first[0], second[0], "{name}: the loaded weights are in use");
@@ -293,7 +302,7 @@ fn init_weights_of_another_grid_patch_size_or_channels_are_adapted() {
             &["--image-size", "64", "--mask-unit", "4"][..],
             vec![positions.to_owned(), decoder_positions.to_owned()],
         ),
-        ("encoder", file, &["--image-size", "64"], vec![positions.to_owned()]),
+        ("encoder", file, &["--image-size", "64", "--allow-partial"], vec![positions.to_owned()]),
         (
             "fine",
             "short",

@@ -22,3 +22,7 @@ pub use mlp::Mlp;
 pub use norm::Norm;
 pub use preset::Preset;
 pub use vit::Vit;
+
+/// What an encoder is built of and from, so that it can be without the crates below this one.
+pub use longmae_ops::Params;
+pub use longmae_patching::PatchGrid;

@@ -163,6 +163,7 @@ fn draw(
 ) -> anyhow::Result<()> {
     settings.max_corrupt = MaxCorrupt::Share(1.0);
     let mut loader = train_loader(source, &settings, LoaderState::seeded(settings.seed))?;
+    let spec = image_spec(&settings.mae, &settings.normalize);
     let mut samples = Vec::new();
     while samples.len() < args.samples {
         let Some(batch) = loader.next_batch().transpose()? else { break };
@@ -172,6 +173,6 @@ fn draw(
             mask: removed.into_iter().map(|removed| removed == 1.0).collect(),
         });
     }
-    let sheet = contact_sheet(&args.pipeline.data, &image_spec(&settings), &samples)?;
+    let sheet = contact_sheet(&args.pipeline.data, &spec, &samples)?;
     Ok(write_png(path, &sheet)?)
 }

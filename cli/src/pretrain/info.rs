@@ -1,16 +1,22 @@
 //! Between the models' configurations and what weight files say.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use candle_core::Var;
+use longmae_mae::{DecoderConfig, MaeConfig};
 use longmae_ops::Params;
-use longmae_vit::TowerConfig;
+use longmae_patching::PatchGrid;
+use longmae_train::Checkpoints;
+use longmae_vit::{TowerConfig, VitConfig};
 use longmae_weights::{Adapt, Checkpoint, Kind, Metadata, ModelInfo, TowerInfo, is_encoder};
 
+use super::folder::ENCODER;
 use crate::flags::Flags;
 use crate::recipe;
 use crate::settings::Settings;
-use crate::weights::find;
+use crate::terminal::plural;
+use crate::weights::{FULL, fetch};
 
 /// What a file written by this run says of itself.
 pub fn metadata(
@@ -65,29 +71,161 @@ pub fn vars(params: &Params) -> Vec<(String, Var)> {
     params.all().into_iter().map(|param| (param.name, param.var)).collect()
 }
 
-/// Loads weights to start from: a whole model, or an encoder. They may be of another grid, patch size or number of channels;
-/// what was adapted is told, a line a tensor.
-pub fn load_weights(
-    path: &Path,
-    params: &Params,
-    settings: &Settings,
-) -> anyhow::Result<Vec<String>> {
+/// The configuration of a whole model as a file says it.
+///
+/// # Errors
+/// When the file's tensors are not of the sizes that `info` gives, so that nothing large is made of its numbers alone.
+pub fn config(file: &Checkpoint, info: &ModelInfo) -> anyhow::Result<MaeConfig> {
+    let place = file.path().display();
+    let Some(decoder) = &info.decoder else { bail!("{place}: the size of its decoder is unknown") };
+    let tower = |tower: &TowerInfo| TowerConfig {
+        mlp_ratio: tower.mlp_ratio,
+        key_bias: info.key_bias,
+        layer_norm_eps: info.layer_norm_eps,
+        ..TowerConfig::new(tower.dim, tower.depth, tower.heads)
+    };
+    let (encoder, decoder) = (tower(&info.encoder), tower(decoder));
+    let (p, c) = (info.patch_size, info.channels);
+    let pixels = p.saturating_mul(info.pred_downsampling).saturating_pow(2).saturating_mul(c);
+    let last =
+        |blocks: &str, depth: usize| format!("{blocks}.{}.norm2.weight", depth.wrapping_sub(1));
+    let [rows, cols] = info.grid().unwrap_or_default();
+    let (d, k) = (decoder.dim, info.decoder_downsampling);
+    let downsample = (k > 1).then(|| ("decoder_downsample.weight".to_owned(), vec![d, d, k, k]));
+    let shapes = [
+        ("patch_embed.proj.weight".to_owned(), vec![encoder.dim, c, p, p]),
+        ("pos_embed".to_owned(), vec![1, rows.saturating_mul(cols).saturating_add(1), encoder.dim]),
+        ("blocks.0.mlp.fc1.weight".to_owned(), vec![encoder.hidden(), encoder.dim]),
+        (last("blocks", encoder.depth), vec![encoder.dim]),
+        ("decoder_embed.weight".to_owned(), vec![decoder.dim, encoder.dim]),
+        ("decoder_blocks.0.mlp.fc1.weight".to_owned(), vec![decoder.hidden(), decoder.dim]),
+        (last("decoder_blocks", decoder.depth), vec![decoder.dim]),
+        ("decoder_pred.weight".to_owned(), vec![pixels, decoder.dim]),
+    ];
+    for (name, expected) in shapes.into_iter().chain(downsample) {
+        match file.shape(&name) {
+            Some(found) if found == expected => {}
+            Some(found) => bail!(
+                "{place}: `{name}` is {found:?}, by the model's sizes it should be {expected:?}"
+            ),
+            None => bail!("{place}: there is no `{name}`, which the model should have ({info})"),
+        }
+    }
+    let grid = PatchGrid::new((info.image_size[0], info.image_size[1]), p)?;
+    Ok(MaeConfig {
+        encoder: VitConfig { grid, channels: c, tower: encoder },
+        decoder: DecoderConfig {
+            tower: decoder,
+            downsampling: k,
+            pred_downsampling: info.pred_downsampling,
+        },
+        norm_pix_loss: info.norm_pix_loss,
+    })
+}
+
+/// What became of weights that a run starts from.
+#[derive(Debug, Default)]
+pub struct Started {
+    /// What was adapted, a line a tensor.
+    pub adapted: Vec<String>,
+    /// What does not fit, and stays at its initial value or in the file.
+    pub left: Vec<String>,
+}
+
+/// Loads weights to start from. They may be of another grid, patch size or number of channels. An encoder alone, or what
+/// fits in part, only if the settings allow it.
+pub fn load_weights(path: &Path, params: &Params, settings: &Settings) -> anyhow::Result<Started> {
     let checkpoint = open_weights(path)?;
+    let partial = settings.flags.allow_partial == Some(true);
+    check_heads(&checkpoint, settings)?;
     let grid = settings.mae.encoder.grid;
     // Whoever asks for other patches or channels asks for other predictions: those learned before have no place there.
-    let how = Adapt::to_grid([grid.rows(), grid.cols()]).leaving_prediction();
-    let mut vars = vars(params);
-    let adaptation = if checkpoint.kind() == Some(Kind::Encoder) {
-        vars.retain(|(name, _)| is_encoder(name));
-        checkpoint.adapt_encoder(&vars, &how)?
-    } else {
-        checkpoint.adapt(&vars, &how)?
-    };
-    adaptation.load()?;
-    Ok(adaptation.changes().iter().map(ToString::to_string).collect())
+    let mut how = Adapt::to_grid([grid.rows(), grid.cols()]).leaving_prediction();
+    let vars = vars(params);
+    if checkpoint.kind() == Some(Kind::Encoder) && !partial {
+        // What does not fit at all is said first.
+        let encoder: Vec<_> = vars.into_iter().filter(|(name, _)| is_encoder(name)).collect();
+        let _fits = checkpoint.adapt_encoder(&encoder, &how)?;
+        bail!(
+            "{}: this is an encoder alone, without the decoder that pre-training needs: --allow-partial starts from it, \
+             with the decoder at its initial value",
+            checkpoint.path().display()
+        );
+    }
+    if partial {
+        how = how.allowing_partial();
+    }
+    let adaptation = checkpoint.adapt(&vars, &how)?;
+    let report = adaptation.load()?;
+    let mut adapted: Vec<String> = adaptation.changes().iter().map(ToString::to_string).collect();
+    adapted.extend(other_eps(&checkpoint, settings));
+    let left = [
+        few("left at its initial value", adaptation.initial()),
+        few("left in the file", &report.skipped),
+    ];
+    Ok(Started { adapted, left: left.into_iter().flatten().collect() })
+}
+
+/// The number of heads is in no tensor's shape: with another one, weights would load and mean something else.
+fn check_heads(file: &Checkpoint, settings: &Settings) -> anyhow::Result<()> {
+    let Some(metadata) = file.metadata() else { return Ok(()) };
+    let (mae, info) = (&settings.mae, &metadata.info);
+    let towers = [
+        ("encoder", Some(&info.encoder), mae.encoder.tower, "--model"),
+        ("decoder", info.decoder.as_ref(), mae.decoder.tower, "--decoder-heads"),
+    ];
+    for (what, stored, tower, flag) in towers {
+        let Some(stored) = stored.filter(|stored| stored.dim == tower.dim) else { continue };
+        if stored.heads != tower.heads && (what == "encoder" || file.kind() == Some(Kind::Full)) {
+            bail!(
+                "{}: its {what} has {} attention heads, the run's has {} (see {flag})",
+                file.path().display(),
+                stored.heads,
+                tower.heads
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A line if the file's layer norms had another epsilon than the run's, which is told and not taken over.
+fn other_eps(file: &Checkpoint, settings: &Settings) -> Option<String> {
+    let eps = settings.mae.encoder.tower.layer_norm_eps;
+    let stored = file.metadata()?.info.layer_norm_eps;
+    (stored != eps).then(|| format!("layer norms: eps {stored:e} in the file, {eps:e} here"))
+}
+
+/// How many there are, and the first few.
+fn few(what: &str, names: &[String]) -> Option<String> {
+    const SHOWN: usize = 8;
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    let first = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    (!names.is_empty())
+        .then(|| format!("{what}: {} ({first}{more})", plural(names.len() as u64, "tensor")))
 }
 
 /// Opens the weights that a reference means.
 pub fn open_weights(path: &Path) -> anyhow::Result<Checkpoint> {
-    Ok(Checkpoint::open(find(path)?)?)
+    Ok(Checkpoint::open(find_weights(path)?)?)
+}
+
+/// The file that a weights reference means: itself, or what a checkpoint's or run's folder or a model of the Hub holds.
+pub fn find_weights(path: &Path) -> anyhow::Result<PathBuf> {
+    if let Some(text) = path.to_str().filter(|text| text.starts_with("hf://")) {
+        return fetch(text);
+    }
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    if let Some(checkpoint) = Checkpoints::new(path.join("checkpoints")).latest()? {
+        return Ok(checkpoint.model_path());
+    }
+    let candidates = [FULL, "model.safetensors", ENCODER].map(|name| path.join(name));
+    let found = candidates.into_iter().find(|file| file.is_file());
+    found.ok_or_else(|| {
+        anyhow::anyhow!(
+            "{}: no weights in this folder (looked for checkpoints/, {FULL}, model.safetensors, {ENCODER})",
+            path.display()
+        )
+    })
 }

@@ -3,8 +3,10 @@
 use std::fs;
 use std::sync::Arc;
 
-use longmae_data::{MaxCorrupt, Source, Subset};
-use longmae_mae::Mae;
+use candle_core::Tensor;
+use longmae_data::{MaxCorrupt, Normalize, Source, Subset};
+use longmae_mae::{Mae, MaeConfig};
+use longmae_masking::MaskBatch;
 use longmae_ops::inference;
 use longmae_report::{
     ImageSpec, Reconstruction, RgbImage, Statistics, encode_png, reconstruction_grid, write_atomic,
@@ -22,19 +24,24 @@ const ROWS: usize = 6;
 /// Images that are tried, so that corrupt ones can be passed over.
 const CANDIDATES: usize = 4 * ROWS;
 
-/// What a run's images look like to the one who draws them.
-pub fn image_spec(settings: &Settings) -> ImageSpec {
-    let grid = settings.mae.encoder.grid;
+/// What a model's images look like to the one who draws them.
+pub fn image_spec(mae: &MaeConfig, normalize: &Normalize) -> ImageSpec {
+    let grid = mae.encoder.grid;
     let (height, width) = grid.image_size();
     ImageSpec {
-        channels: settings.mae.encoder.channels,
+        channels: mae.encoder.channels,
         height,
         width,
         patch_size: grid.patch(),
-        pred_downsampling: settings.mae.decoder.pred_downsampling,
-        mean: settings.normalize.mean().to_vec(),
-        std: settings.normalize.std().to_vec(),
+        pred_downsampling: mae.decoder.pred_downsampling,
+        mean: normalize.mean().to_vec(),
+        std: normalize.std().to_vec(),
     }
+}
+
+/// How a model's predictions become pixels: those of normalised patches get mean and deviation of the patch they stand for.
+pub fn statistics(mae: &MaeConfig) -> Statistics {
+    if mae.norm_pix_loss { Statistics::HiddenPatches } else { Statistics::Raw }
 }
 
 /// The images that are shown, with their masks. Each is a batch of its own, so that a picture needs less memory than a
@@ -58,15 +65,14 @@ impl Pictures {
         (one_by_one.batching.batch_size, one_by_one.batching.ranks) = (1, 1);
         one_by_one.max_corrupt = MaxCorrupt::Count(tried);
         let images = validation_loader(&few, &one_by_one)?.take(ROWS).collect::<Result<_, _>>()?;
-        let spec = image_spec(settings);
-        let norm_pix = settings.mae.norm_pix_loss;
-        let statistics = if norm_pix { Statistics::HiddenPatches } else { Statistics::Raw };
-        Ok(Self { images, spec, statistics })
+        let spec = image_spec(&settings.mae, &settings.normalize);
+        Ok(Self { images, spec, statistics: statistics(&settings.mae) })
     }
 
     /// Draws what the model makes of them.
     fn draw(&self, mae: &Mae, title: &str) -> anyhow::Result<RgbImage> {
-        let rows = self.images.iter().map(|image| reconstruct(mae, image));
+        let images = self.images.iter();
+        let rows = images.map(|image| Ok(reconstruct(mae, &image.images, &image.masks)?.0));
         let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
         Ok(reconstruction_grid(title, &self.spec, self.statistics, &rows)?)
     }
@@ -130,13 +136,18 @@ impl Hook<PretrainTask> for Drawing {
     }
 }
 
-/// What the model makes of one image.
-fn reconstruct(mae: &Mae, image: &Batch) -> anyhow::Result<Reconstruction> {
-    let pred = inference(|| mae.forward(&image.images, &image.masks, None))?.pred;
-    let removed = image.masks.mask.flatten_all()?.to_vec1::<f32>()?;
-    Ok(Reconstruction {
-        image: image.images.flatten_all()?.to_vec1()?,
+/// What the model makes of one image, `[1, channels, height, width]`, and the loss over its hidden patches.
+pub fn reconstruct(
+    mae: &Mae,
+    image: &Tensor,
+    masks: &MaskBatch,
+) -> anyhow::Result<(Reconstruction, f32)> {
+    let output = inference(|| mae.forward(image, masks, None))?;
+    let removed = masks.mask.flatten_all()?.to_vec1::<f32>()?;
+    let reconstruction = Reconstruction {
+        image: image.flatten_all()?.to_vec1()?,
         mask: removed.into_iter().map(|removed| removed == 1.0).collect(),
-        pred: pred.flatten_all()?.to_vec1()?,
-    })
+        pred: output.pred.flatten_all()?.to_vec1()?,
+    };
+    Ok((reconstruction, output.loss.to_scalar()?))
 }

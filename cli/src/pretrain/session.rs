@@ -19,6 +19,7 @@ use super::batch::TrainBatches;
 use super::changes::{Change, Changes};
 use super::data::Sources;
 use super::folder::{ENCODER, RunFolder, Start};
+use super::info::Started;
 use super::observer::{Events, PretrainObserver};
 use super::pictures::{Drawing, Pictures};
 use super::task::PretrainTask;
@@ -38,8 +39,8 @@ pub struct Session<'a> {
     sources: Sources,
     config: TrainConfig,
     task: PretrainTask,
-    /// What of the weights to start from was adapted, a line a tensor.
-    adapted: Vec<String>,
+    /// What became of the weights to start from.
+    started: Started,
     batches: TrainBatches,
     /// Rank 0 alone draws.
     pictures: Option<Pictures>,
@@ -65,9 +66,9 @@ impl<'a> Session<'a> {
         let config = train_config(settings, sources.steps_per_epoch(settings)?)?;
         let params = Params::new(settings.seed, &Device::Cpu).computing(settings.compute);
         let mae = Mae::new(settings.mae, &params)?;
-        let adapted = match &settings.flags.init_weights {
+        let started = match &settings.flags.init_weights {
             Some(weights) => info::load_weights(Path::new(weights), &params, settings)?,
-            None => Vec::new(),
+            None => Started::default(),
         };
         let pictures = (settings.rank == 0).then(|| Pictures::new(sources.shown(), settings));
         Ok(Self {
@@ -76,7 +77,7 @@ impl<'a> Session<'a> {
             batches: TrainBatches::open(&sources, settings)?,
             pictures: pictures.transpose()?,
             task: PretrainTask::new(mae, params, settings, config.steps_per_epoch),
-            adapted,
+            started,
             sources,
             config,
         })
@@ -92,14 +93,14 @@ impl<'a> Session<'a> {
     }
 
     fn lead(self, start: Start, program: &str) -> anyhow::Result<()> {
-        let Self { settings, collective, sources, config, task, adapted, mut batches, pictures } =
+        let Self { settings, collective, sources, config, task, started, mut batches, pictures } =
             self;
         let desk = Desk::open(settings, &sources, &config, task, start, &mut batches);
         let (trainer, mut desk) = ranks::agree(collective.as_ref(), desk)?;
         let mut trainer = trainer.among(collective.clone());
         trainer.synchronize(&mut batches)?;
         if trainer.progress().step == 0 {
-            words::adapted(&desk.terminal, settings, &adapted);
+            words::started(&desk.terminal, settings, &started);
         }
         if trainer.progress().step >= config.total_steps {
             return finish(&trainer, &desk.folder, &desk.terminal);

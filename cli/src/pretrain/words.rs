@@ -9,6 +9,7 @@ use longmae_train::TrainConfig;
 use super::data::Sources;
 use super::dry_run;
 use super::folder::RunFolder;
+use super::info::Started;
 use crate::settings::Settings;
 use crate::terminal::{Terminal, plural};
 
@@ -43,10 +44,13 @@ pub fn begin(
     }
 }
 
-/// What of the weights to start from was made to fit this run.
-pub fn adapted(terminal: &Terminal, settings: &Settings, lines: &[String]) {
-    if let (Some(weights), [_, ..]) = (&settings.flags.init_weights, lines) {
-        terminal.say(&format!("adapted from {weights}:\n  {}", lines.join("\n  ")));
+/// What became of the weights to start from: what was made to fit this run, and what was left.
+pub fn started(terminal: &Terminal, settings: &Settings, started: &Started) {
+    let Some(weights) = &settings.flags.init_weights else { return };
+    for (what, lines) in [("adapted from", &started.adapted), ("in part from", &started.left)] {
+        if !lines.is_empty() {
+            terminal.say(&format!("{what} {weights}:\n  {}", lines.join("\n  ")));
+        }
     }
 }
 

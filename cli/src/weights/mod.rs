@@ -12,10 +12,11 @@ mod reference;
 mod source;
 mod statistics;
 mod structure;
+mod transformers;
 mod uploads;
 mod verify;
 
-pub use reference::find;
+pub use reference::{FULL, fetch};
 
 use clap::Subcommand;
 

@@ -12,6 +12,7 @@ use longmae_weights::{Checkpoint, Metadata, ModelCard, ModelInfo};
 use toml::Table;
 
 use super::reference::FULL;
+use super::transformers::Transformers;
 use crate::pretrain::{CHECKPOINTS, ENCODER, LOSS, RECONSTRUCTIONS};
 
 /// Names in the repository.
@@ -24,6 +25,7 @@ const MAIN: &str = "main";
 pub struct Made {
     encoder: PathBuf,
     full: Option<PathBuf>,
+    transformers: Option<Transformers>,
     loss: Option<PathBuf>,
     picture: Option<PathBuf>,
     recipe: Option<String>,
@@ -44,9 +46,10 @@ impl Made {
         }
         let Metadata { info, recipe, .. } = metadata(&encoder)?;
         let full = if wanted { Some(full(run, &info)?) } else { None };
+        let transformers = Transformers::of(full.as_ref().unwrap_or(&encoder))?;
         let loss = Some(run.join(LOSS)).filter(|file| file.is_file());
         let picture = last_picture(&run.join(RECONSTRUCTIONS))?;
-        Ok(Self { encoder, full, loss, picture, recipe, info })
+        Ok(Self { encoder, full, transformers, loss, picture, recipe, info })
     }
 }
 
@@ -102,6 +105,10 @@ pub fn uploads(made: &Made, to: &Reference, license: Option<&str>) -> anyhow::Re
     for (name, file) in optional {
         uploads.extend(file.iter().map(|file| Upload::file(name, file)));
     }
+    for file in made.transformers.iter().flat_map(|made| &made.files) {
+        let name = file.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        uploads.push(Upload::file(name, file));
+    }
     let named = |name: &str, file: &Option<PathBuf>| file.as_ref().map(|_| name.to_owned());
     let recipe: Table = made.recipe.as_deref().unwrap_or_default().parse()?;
     let said = |key: &str| recipe.get(key).and_then(|value| value.as_str()).unwrap_or_default();
@@ -114,7 +121,7 @@ pub fn uploads(made: &Made, to: &Reference, license: Option<&str>) -> anyhow::Re
         recipe: made.recipe.clone(),
         encoder: ENCODER.to_owned(),
         full: named(FULL, &made.full),
-        transformers: None,
+        transformers: made.transformers.as_ref().map(|made| made.kind),
         loss_curve: named(LOSS, &made.loss),
         reconstruction: named(PICTURE, &made.picture),
     };

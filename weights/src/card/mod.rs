@@ -186,7 +186,7 @@ mod tests {
             norm_pix_loss: true,
             layer_norm_eps: 1e-6,
             steps: 1200,
-            epochs: Some(3.14159265),
+            epochs: Some(2.56789),
             loss: Some(0.12345678),
             code_version: "0.1.0".into(),
         }
@@ -222,7 +222,7 @@ mod tests {
             "| `norm_pix_loss` | true |",
             "| mean | 0.485, 0.456, 0.406 |",
             "| `layer_norm_eps` | 1e-6 |",
-            "1200 steps, 3.1416 epochs, last training loss 0.1235 (mean squared error of normalised pixels",
+            "1200 steps, 2.5679 epochs, last training loss 0.1235 (mean squared error of normalised pixels",
             "](loss.svg)",
             "](reconstruction.png)",
             "```toml\nmodel = \"vit-base\"\n```\n",

@@ -247,15 +247,11 @@ fn tensor_error(name: &str, reason: candle_core::Error) -> Error {
 fn usage(layout: Layout, parts: &Parts) -> String {
     match layout {
         Layout::Mae => "torch: model.load_state_dict(safetensors.torch.load_file(FILE))".to_owned(),
-        Layout::Timm => {
-            let classes = parts.sizes.classes.unwrap_or(0);
-            let pool = if parts.mean_pooled { ", global_pool=\"avg\"" } else { "" };
-            format!(
-                "timm.create_model(\"{}\", num_classes={classes}{pool}, checkpoint_path=FILE), or, with config.json \
-                 beside the file, timm.create_model(\"local-dir:FOLDER\", pretrained=True)",
-                config::timm_name(&parts.sizes)
-            )
-        }
+        Layout::Timm => format!(
+            "timm.create_model(\"local-dir:FOLDER\", pretrained=True); from the file alone, timm.create_model(\"{}\", \
+             **MODEL_ARGS, checkpoint_path=FILE) with the model_args of config.json",
+            config::timm_name(&parts.sizes)
+        ),
         Layout::HfVit | Layout::HfVitMae => {
             let class = config::architecture(layout, &parts.sizes);
             let pooling = if class == "ViTModel" { ", add_pooling_layer=False" } else { "" };

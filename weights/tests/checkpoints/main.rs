@@ -2,6 +2,7 @@
 
 mod adapt;
 mod common;
+mod export;
 mod foreign;
 mod malformed;
 mod pickles;
