@@ -63,7 +63,7 @@ enum Command {
     Reconstruct(Box<reconstruct::Args>),
     /// Write one HTML page about one or more runs: curves, pictures, settings and how they differ.
     Report(report::Args),
-    /// Fetch a model's weights from the Hugging Face Hub, or upload a run's to it.
+    /// Look at weights, convert, compare and check them, fetch them from the Hugging Face Hub or upload a run's to it.
     Weights(weights::Args),
 }
 

@@ -55,6 +55,14 @@ impl Checkpoint {
         if let Some(metadata) = self.metadata() {
             return Ok(metadata.info.clone());
         }
+        self.inferred_info(known)
+    }
+
+    /// As [`Self::model_info`] without a look at the file's metadata, to hold one against the other.
+    ///
+    /// # Errors
+    /// As [`Self::model_info`].
+    pub fn inferred_info(&self, known: &Known) -> Result<ModelInfo> {
         let sizes = Sizes::of(|name| self.shape(name))
             .map_err(|reason| Error::NotAModel { path: self.path().to_owned(), reason })?;
         let mut gaps = Vec::new();
