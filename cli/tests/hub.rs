@@ -162,7 +162,7 @@ fn what_lies_beside_weights_is_fetched_with_them() {
     candle_core::safetensors::save(&plain, &weights).unwrap();
     let mut files = vec![longmae_hub::Upload::file("v1/model.safetensors", &weights)];
     for (name, text) in hf.files {
-        files.push(longmae_hub::Upload::bytes(&format!("v1/{name}"), text));
+        files.push(longmae_hub::Upload::bytes(format!("v1/{name}"), text));
     }
     hub.state().add_repo("org/model", false);
     let client = hub.server.client("unused".as_ref()).token(TOKEN).build().unwrap();
