@@ -40,6 +40,16 @@ pub struct Args {
     given: Given,
 }
 
+/// Names shown of a long list.
+const SHOWN: usize = 6;
+
+fn shown(names: &[String]) -> String {
+    match names.len().checked_sub(SHOWN) {
+        Some(more @ 1..) => format!("{} and {more} more", names[..SHOWN].join(", ")),
+        _ => names.join(", "),
+    }
+}
+
 /// The layouts by name.
 pub fn layouts() -> impl TypedValueParser<Value = Layout> {
     let names = Layout::ALL.map(|layout| match layout {
@@ -180,7 +190,7 @@ impl Chosen {
             ("left in the file", checkpoint.left_out()),
         ];
         for (what, names) in lists.into_iter().filter(|(_, names)| !names.is_empty()) {
-            line(format!("{what}: {}", names.join(", ")));
+            line(format!("{what}: {}", shown(names)));
         }
         for fault in &self.faults {
             line(format!("not whole: {fault}"));

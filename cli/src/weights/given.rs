@@ -1,7 +1,7 @@
 //! What the user says of a model whose file does not.
 
-use anyhow::bail;
-use longmae_weights::{Checkpoint, Known, ModelInfo};
+use anyhow::{anyhow, bail};
+use longmae_weights::{Checkpoint, Error, Known, ModelInfo};
 
 use super::described::described;
 use crate::image_size::ImageSize;
@@ -42,9 +42,11 @@ impl Given {
         let known = self.known(checkpoint)?;
         let info = match encoder_only {
             // What the decoder alone would need is not asked for: it stays behind.
-            true => described(checkpoint, &known, |unsaid| OF_THE_DECODER.contains(&unsaid))?.info,
-            false => checkpoint.model_info(&known)?,
+            true => described(checkpoint, &known, |unsaid| OF_THE_DECODER.contains(&unsaid))
+                .map(|described| described.info),
+            false => checkpoint.model_info(&known),
         };
+        let info = info.map_err(with_flags)?;
         check(&known, &info)?;
         Ok(info)
     }
@@ -66,6 +68,16 @@ impl Given {
         }
         Ok(known)
     }
+}
+
+/// Names the flags that would say what nobody says.
+fn with_flags(error: Error) -> anyhow::Error {
+    let Error::Unsaid { keys, .. } = &error else { return error.into() };
+    // A key is followed by what it means.
+    let flag =
+        |key: &String| format!("--{}", key.split(' ').next().unwrap_or(key).replace('_', "-"));
+    let flags: Vec<String> = keys.iter().map(flag).collect();
+    anyhow!("{error}: {}", flags.join(", "))
 }
 
 /// The library passes over what cannot be true of the tensors; what was typed must not be.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::bail;
+use candle_core::{DType, Device};
 use longmae_train::Checkpoint as RunCheckpoint;
 use longmae_vit::Preset;
 use longmae_weights::{Checkpoint, Kind, Layout, ModelInfo, is_decoder};
@@ -43,7 +44,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             found.extend(faults(&checkpoint, &names, &Wanted::of(&inferred.info, &checkpoint)));
             found
                 .extend(args.model.map(|preset| model(&inferred.info, preset)).unwrap_or_default());
-            found.extend(metadata(&checkpoint, &inferred.info));
+            found.extend(metadata(&checkpoint, &inferred.info)?);
         }
         Err(error) => found.push(error.to_string()),
     }
@@ -94,8 +95,8 @@ fn differing(who: &str, sizes: &[(&str, usize, usize)]) -> Vec<String> {
 }
 
 /// What the file's metadata says otherwise than its tensors.
-fn metadata(checkpoint: &Checkpoint, found: &ModelInfo) -> Vec<String> {
-    let Some(metadata) = checkpoint.metadata() else { return Vec::new() };
+fn metadata(checkpoint: &Checkpoint, found: &ModelInfo) -> anyhow::Result<Vec<String>> {
+    let Some(metadata) = checkpoint.metadata() else { return Ok(Vec::new()) };
     let said = &metadata.info;
     let patches = |info: &ModelInfo| info.grid().map_or(0, |[rows, columns]| rows * columns);
     let mut sizes = vec![
@@ -104,7 +105,6 @@ fn metadata(checkpoint: &Checkpoint, found: &ModelInfo) -> Vec<String> {
         ("number of patches", patches(found), patches(said)),
         ("encoder width", found.encoder.dim, said.encoder.dim),
         ("encoder depth", found.encoder.depth, said.encoder.depth),
-        ("attention with key bias:", usize::from(found.key_bias), usize::from(said.key_bias)),
     ];
     if let (Some(found_decoder), Some(decoder)) = (&found.decoder, &said.decoder) {
         sizes.extend([
@@ -115,6 +115,7 @@ fn metadata(checkpoint: &Checkpoint, found: &ModelInfo) -> Vec<String> {
         ]);
     }
     let mut faults = differing("the file's metadata", &sizes);
+    faults.extend(key_bias(checkpoint, found.key_bias, said.key_bias)?);
     let holds = if found.decoder.is_some() { Kind::Full } else { Kind::Encoder };
     if metadata.kind != holds {
         faults.push(format!(
@@ -135,7 +136,27 @@ fn metadata(checkpoint: &Checkpoint, found: &ModelInfo) -> Vec<String> {
     if said.std.iter().any(|std| *std <= 0.0) {
         faults.push(format!("the file's metadata says std {:?}, not all positive", said.std));
     }
-    faults
+    Ok(faults)
+}
+
+/// Keys of which metadata and tensors do not say the same. Other layouts than MAE's have a bias of zeros for keys without.
+fn key_bias(checkpoint: &Checkpoint, found: bool, said: bool) -> anyhow::Result<Vec<String>> {
+    let mut faults = Vec::new();
+    if said && !found {
+        faults.push("keys have no bias, the file's metadata says that they have one".to_owned());
+    }
+    let biases = checkpoint.names().filter(|name| name.ends_with(".attn.qkv.bias"));
+    for name in biases.filter(|_| found && !said) {
+        let bias = checkpoint.tensor(name, &Device::Cpu)?.flatten_all()?.to_dtype(DType::F64)?;
+        let bias: Vec<f64> = bias.to_vec1()?;
+        let third = bias.len() / 3;
+        if bias[third..2 * third].iter().any(|number| *number != 0.0) {
+            faults.push(format!(
+                "`{name}` has a bias for keys, the file's metadata says that they have none"
+            ));
+        }
+    }
+    Ok(faults)
 }
 
 /// Numbers that no trained model has, tensor by tensor.
