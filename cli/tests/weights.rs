@@ -212,6 +212,13 @@ fn a_published_pth_becomes_safetensors() {
     let metadata =
         Checkpoint::open(folder.join("m.safetensors")).unwrap().metadata().cloned().unwrap();
     assert!(metadata.info.norm_pix_loss && metadata.info.encoder.heads == 2);
+    // An encoder needs nothing of the decoder, and its file claims nothing of it.
+    let encoder =
+        ["convert", &pth, "e.safetensors", "--to", "mae", "--encoder-only", "--heads", "2"];
+    succeeds(&weights(&folder, &encoder));
+    let file = Checkpoint::open(folder.join("e.safetensors")).unwrap();
+    let metadata = file.metadata().unwrap();
+    assert_eq!((metadata.kind, &metadata.info.decoder), (Kind::Encoder, &None));
     // The file now says it, and keeps what it says.
     let again = ["convert", "m.safetensors", "n.safetensors", "--to", "mae", "--heads", "4"];
     fails(&weights(&folder, &again), 1, &["m.safetensors", "says what its model is"]);

@@ -36,15 +36,18 @@ pub struct Given {
 }
 
 impl Given {
-    /// What the file says of its model, or what is given where it says nothing. An encoder's target matters to nobody: with
-    /// `encoder_only` nothing is asked of the decoder.
+    /// What the file says of its model, or what is given where it says nothing. With `encoder_only`, what only a decoder
+    /// needs is not asked for.
     pub fn info(&self, checkpoint: &Checkpoint, encoder_only: bool) -> anyhow::Result<ModelInfo> {
         let known = self.known(checkpoint)?;
-        let info = match encoder_only {
-            // What the decoder alone would need is not asked for: it stays behind.
-            true => described(checkpoint, &known, |unsaid| OF_THE_DECODER.contains(&unsaid))
-                .map(|described| described.info),
-            false => checkpoint.model_info(&known),
+        let info = if encoder_only {
+            let found = described(checkpoint, &known, |unsaid| OF_THE_DECODER.contains(&unsaid));
+            found.map(|found| {
+                let decoder = found.info.decoder.clone().filter(|_| found.says("decoder_heads"));
+                ModelInfo { decoder, ..found.info }
+            })
+        } else {
+            checkpoint.model_info(&known)
         };
         let info = info.map_err(with_flags)?;
         check(&known, &info)?;
