@@ -241,11 +241,13 @@ impl Painter {
         let (unit, ratio) = (info.mask_unit, info.mask_ratio);
         let design = MaskDesign { unit, ratio, count: info.mask_count.parse()? };
         let grid = mae.config().encoder.grid;
-        design.on(grid)?;
+        let masks = design.strategy(&info.mask_strategy)?;
+        // A plan that is thrown away shows what does not fit before an image is looked at.
+        masks.plan(grid, &mut stream(args.seed, 0, 0, Purpose::Mask))?;
         let (height, width) = grid.image_size();
         let narrow = |list: &[f64]| list.iter().map(|x| *x as f32).collect();
         Ok(Self {
-            masks: design.strategy(&info.mask_strategy)?,
+            masks,
             transform: EvalTransform {
                 size: Size::new(height, width)?,
                 crop: (args.crop == "center").then(EvalCrop::default),

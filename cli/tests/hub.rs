@@ -150,6 +150,40 @@ fn a_run_starts_from_weights_of_the_hub() {
     fails(&start("hf://org/empty", "d"), 1, &["hf://org/empty", "mae.safetensors", "name a file"]);
 }
 
+/// transformers' weights say nothing of themselves: config.json comes with them.
+#[test]
+fn what_lies_beside_weights_is_fetched_with_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, hub) = (folder.path(), ModelHub::start());
+    train(folder, &[]);
+    let model = folder.join("run/checkpoints/step-00000008/model.safetensors");
+    let checkpoint = longmae_weights::Checkpoint::open(model).unwrap();
+    let tensor = |name: &str| checkpoint.tensor(name, &candle_core::Device::Cpu).unwrap();
+    let tensors: Vec<_> = checkpoint.names().map(|name| (name.to_owned(), tensor(name))).collect();
+    let layout = longmae_weights::Layout::HfVitMae;
+    let hf = longmae_weights::export(&tensors, checkpoint.metadata().unwrap(), layout).unwrap();
+    let weights = folder.join("hf.safetensors");
+    let plain: std::collections::HashMap<_, _> = hf.tensors.into_iter().collect();
+    candle_core::safetensors::save(&plain, &weights).unwrap();
+    let mut files = vec![longmae_hub::Upload::file("v1/model.safetensors", &weights)];
+    for (name, text) in hf.files {
+        files.push(longmae_hub::Upload::bytes(format!("v1/{name}"), text));
+    }
+    hub.state().add_repo("org/model", false);
+    let client = hub.server.client("unused".as_ref()).token(TOKEN).build().unwrap();
+    let options = longmae_hub::PushOptions::new("Add");
+    client.push(&"hf://org/model".parse().unwrap(), &files, &options).unwrap();
+
+    let image = common::photographs()[0].display().to_string();
+    let from = "hf://org/model/v1/model.safetensors";
+    let mut command = longmae_command(&["reconstruct", from, &image, "--out", "a.png"]);
+    command.current_dir(folder).env("HF_ENDPOINT", &hub.server.url);
+    command.env("HF_HOME", folder.join("cache")).env_remove("HF_HUB_CACHE");
+    let said = succeeds(&command.env_remove("HF_HUB_OFFLINE").output().unwrap());
+    assert!(said.contains("image 32x32, patch 8") && said.contains("  loss "), "{said}");
+    assert!(folder.join("a.png").is_file());
+}
+
 #[test]
 fn a_branch_gets_a_card_of_its_own() {
     let folder = tempfile::tempdir().unwrap();

@@ -136,9 +136,9 @@ fn masks_and_image_size_can_be_others() {
     let args = [MODEL, &image, "--out", "a.png"];
     let said = succeeds(&reconstruct(folder, &args));
     assert!(said.contains("pixels just as the model gives them"), "{said}");
-    let more = ["--mask-ratio", "0.5", "--mask-unit", "1", "--mask-strategy", "grid"];
+    let more = ["--mask-ratio", "0.5", "--mask-unit", "1", "--mask-strategy", "block"];
     let said = succeeds(&reconstruct(folder, &[&args[..], &more].concat()));
-    assert!(said.contains("grid, ratio 0.5, unit 1"), "{said}");
+    assert!(said.contains("block, ratio 0.5, unit 1"), "{said}");
     let more = ["--image-size", "64x96", "--crop", "none"];
     let said = succeeds(&reconstruct(folder, &[&args[..], &more].concat()));
     assert!(said.contains("adapted  pos_embed: 4 x 4 -> 8 x 12, bicubic"), "{said}");
@@ -213,6 +213,11 @@ fn mistakes_are_named() {
         (&["none", "images", "--out", "a.png"], 1, &["none"]),
         (&["half.safetensors", "images", "--out", "a.png"], 1, &["half.safetensors", "truncated"]),
         (&["run", "images", "--out", "a.png", "--mask-unit", "4"], 1, &["unit"]),
+        (
+            &["run", "images", "--out", "a.png", "--mask-strategy", "grid", "--mask-ratio", "0.5"],
+            1,
+            &["error: mask ratio 0.5 is no regular grid"],
+        ),
         (&["run", "images", "--out", "a.png", "--image-size", "30"], 1, &["30"]),
         (
             &["run/encoder.safetensors", "images", "--out", "a.png"],

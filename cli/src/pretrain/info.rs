@@ -1,22 +1,20 @@
 //! Between the models' configurations and what weight files say.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::bail;
 use candle_core::Var;
 use longmae_mae::{DecoderConfig, MaeConfig};
 use longmae_ops::Params;
 use longmae_patching::PatchGrid;
-use longmae_train::Checkpoints;
 use longmae_vit::{TowerConfig, VitConfig};
 use longmae_weights::{Adapt, Checkpoint, Kind, Metadata, ModelInfo, TowerInfo, is_encoder};
 
-use super::folder::ENCODER;
 use crate::flags::Flags;
 use crate::recipe;
 use crate::settings::Settings;
 use crate::terminal::plural;
-use crate::weights::{FULL, fetch};
+use crate::weights::find;
 
 /// What a file written by this run says of itself.
 pub fn metadata(
@@ -206,26 +204,5 @@ fn few(what: &str, names: &[String]) -> Option<String> {
 
 /// Opens the weights that a reference means.
 pub fn open_weights(path: &Path) -> anyhow::Result<Checkpoint> {
-    Ok(Checkpoint::open(find_weights(path)?)?)
-}
-
-/// The file that a weights reference means: itself, or what a checkpoint's or run's folder or a model of the Hub holds.
-pub fn find_weights(path: &Path) -> anyhow::Result<PathBuf> {
-    if let Some(text) = path.to_str().filter(|text| text.starts_with("hf://")) {
-        return fetch(text);
-    }
-    if !path.is_dir() {
-        return Ok(path.to_owned());
-    }
-    if let Some(checkpoint) = Checkpoints::new(path.join("checkpoints")).latest()? {
-        return Ok(checkpoint.model_path());
-    }
-    let candidates = [FULL, "model.safetensors", ENCODER].map(|name| path.join(name));
-    let found = candidates.into_iter().find(|file| file.is_file());
-    found.ok_or_else(|| {
-        anyhow::anyhow!(
-            "{}: no weights in this folder (looked for checkpoints/, {FULL}, model.safetensors, {ENCODER})",
-            path.display()
-        )
-    })
+    Ok(Checkpoint::open(find(path)?)?)
 }

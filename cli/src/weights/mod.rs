@@ -16,7 +16,7 @@ mod transformers;
 mod uploads;
 mod verify;
 
-pub use reference::{FULL, fetch};
+pub use reference::find;
 
 use clap::Subcommand;
 
