@@ -9,9 +9,9 @@ use longmae_weights::Checkpoint;
 use serde::Serialize;
 use serde_json::json;
 
+use super::reference::find;
 use crate::exit::usage;
 use crate::output::line;
-use crate::pretrain::find_weights;
 use crate::terminal::plural;
 
 #[derive(clap::Args)]
@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if !(args.tolerance >= 0.0 && args.tolerance.is_finite()) {
         return Err(usage(format!("--tolerance {}: expected 0 or more", args.tolerance)));
     }
-    let open = |path| anyhow::Ok(Checkpoint::open(find_weights(path)?)?);
+    let open = |path| anyhow::Ok(Checkpoint::open(find(path)?)?);
     let (a, b) = (open(&args.a)?, open(&args.b)?);
     let differences = Differences::between(&a, &b, args.tolerance)?;
     match args.json {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use longmae_weights::Checkpoint;
 
-use crate::pretrain::find_weights;
+use super::reference::find;
 
 #[derive(clap::Args)]
 pub struct Source {
@@ -19,7 +19,7 @@ pub struct Source {
 impl Source {
     /// Finds, fetches and opens it.
     pub fn open(&self) -> anyhow::Result<Checkpoint> {
-        let path = find_weights(&self.reference)?;
+        let path = find(&self.reference)?;
         Ok(match &self.part {
             Some(part) => Checkpoint::open_part(path, part)?,
             None => Checkpoint::open(path)?,
