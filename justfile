@@ -41,7 +41,7 @@ browser:
 
 # What is written here, read by PyTorch, timm and transformers, and back (see tests/interop/README.md for LONGMAE_PYTHON).
 interop:
-    cargo test --workspace --locked --test 'interop*' -- --nocapture
+    cargo test --workspace --locked --test '*interop*' --test hub_card -- --nocapture
 
 # Several processes that train together, by MPI (needs Debian's `libopenmpi-dev`, `openmpi-bin` and `libclang-dev`).
 mpi:

@@ -103,7 +103,7 @@ fn a_run_is_pushed_and_pulled() {
     let mut offline = weights(folder, &hub, &["pull", "hf://org/model/*.safetensors"]);
     let before = hub.server.asked().len();
     let said = succeeds(&offline.env("HF_HUB_OFFLINE", "1").output().unwrap());
-    assert_eq!(said.lines().count(), 2, "{said}");
+    assert_eq!(said.lines().count(), 3, "{said}");
     assert_eq!(hub.server.asked().len(), before);
 }
 
@@ -207,8 +207,8 @@ fn a_push_that_was_cut_off_is_started_again() {
     hub.instead("POST", "/commit/", server::Answer::new(409).body(r#"{"error":"busy"}"#));
     fails(&run(folder, &hub, &push), 1, &["model `org/model`", "busy", "nothing was committed"]);
     let said = succeeds(&run(folder, &hub, &push));
-    assert_eq!(said.matches("already in the Hub's storage").count(), 3, "{said}");
-    assert_eq!(hub.storage.count("PUT", ""), 3);
+    assert_eq!(said.matches("already in the Hub's storage").count(), 4, "{said}");
+    assert_eq!(hub.storage.count("PUT", ""), 4);
 }
 
 #[test]
