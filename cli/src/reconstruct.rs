@@ -15,7 +15,7 @@ use longmae_masking::{MaskBatch, MaskDesign, MaskStrategy};
 use longmae_ops::Params;
 use longmae_patching::PatchGrid;
 use longmae_report::{Reconstruction, reconstruction_grid, write_png};
-use longmae_weights::{Adapt, Checkpoint, Error, Kind, Known, ModelInfo};
+use longmae_weights::{Adapt, Checkpoint, Kind, ModelInfo};
 
 use crate::choice::one_of;
 use crate::exit::usage;
@@ -23,6 +23,7 @@ use crate::image_size::ImageSize;
 use crate::output::line;
 use crate::pretrain::{self, image_spec, open_weights, statistics};
 use crate::terminal::plural;
+use crate::weights::{KnownFlags, with_flags};
 
 /// Images that a picture holds.
 const MOST_IMAGES: usize = 1024;
@@ -60,31 +61,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     device: String,
     #[command(flatten)]
-    known: KnownArgs,
-}
-
-/// What a file of another program may not say of its model.
-#[derive(clap::Args)]
-#[command(next_help_heading = "Where the file does not say it")]
-struct KnownArgs {
-    /// Attention heads of the encoder
-    #[arg(long, value_name = "N")]
-    heads: Option<usize>,
-    /// Attention heads of the decoder
-    #[arg(long, value_name = "N")]
-    decoder_heads: Option<usize>,
-    /// Whether it predicts pixels normalised patch by patch (the published `visualize` checkpoints: false)
-    #[arg(long, value_name = "BOOL")]
-    norm_pix_loss: Option<bool>,
-    /// Epsilon of the layer norms
-    #[arg(long, value_name = "EPS")]
-    layer_norm_eps: Option<f64>,
-    /// Mean of each channel in 0..1, such as 0.485,0.456,0.406
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    mean: Option<Vec<f64>>,
-    /// Standard deviation of each channel
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    std: Option<Vec<f64>>,
+    known: KnownFlags,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -155,16 +132,8 @@ fn info(checkpoint: &Checkpoint, args: &Args) -> anyhow::Result<ModelInfo> {
         );
     }
     let typed = &args.known;
-    let known = Known {
-        image_size: args.image_size.map(|size| [size.height, size.width]),
-        heads: typed.heads,
-        decoder_heads: typed.decoder_heads,
-        mean: typed.mean.clone(),
-        std: typed.std.clone(),
-        norm_pix_loss: typed.norm_pix_loss,
-        layer_norm_eps: typed.layer_norm_eps,
-    };
-    let mut info = checkpoint.model_info(&known).map_err(asked)?;
+    let known = typed.known(args.image_size.map(|size| [size.height, size.width]));
+    let mut info = checkpoint.model_info(&known).map_err(with_flags)?;
     info.encoder.heads = typed.heads.unwrap_or(info.encoder.heads);
     if let Some(decoder) = &mut info.decoder {
         decoder.heads = typed.decoder_heads.unwrap_or(decoder.heads);
@@ -184,17 +153,6 @@ fn info(checkpoint: &Checkpoint, args: &Args) -> anyhow::Result<ModelInfo> {
         list.clone_from(typed);
     }
     Ok(info)
-}
-
-/// What has to be typed, by the flags' names.
-fn asked(error: Error) -> anyhow::Error {
-    let Error::Unsaid { keys, .. } = &error else { return error.into() };
-    let flag = |key: &String| {
-        let name = key.split_whitespace().next().unwrap_or_default();
-        format!("--{}", name.replace('_', "-"))
-    };
-    let flags = keys.iter().map(flag).collect::<Vec<_>>().join(", ");
-    anyhow::anyhow!("{error}: {flags}")
 }
 
 /// The model on images of its own size or another, and what was adapted.

@@ -76,13 +76,7 @@ pub fn vars(params: &Params) -> Vec<(String, Var)> {
 pub fn config(file: &Checkpoint, info: &ModelInfo) -> anyhow::Result<MaeConfig> {
     let place = file.path().display();
     let Some(decoder) = &info.decoder else { bail!("{place}: the size of its decoder is unknown") };
-    let tower = |tower: &TowerInfo| TowerConfig {
-        mlp_ratio: tower.mlp_ratio,
-        key_bias: info.key_bias,
-        layer_norm_eps: info.layer_norm_eps,
-        ..TowerConfig::new(tower.dim, tower.depth, tower.heads)
-    };
-    let (encoder, decoder) = (tower(&info.encoder), tower(decoder));
+    let (encoder, decoder) = (tower_config(&info.encoder, info), tower_config(decoder, info));
     let (p, c) = (info.patch_size, info.channels);
     let pixels = p.saturating_mul(info.pred_downsampling).saturating_pow(2).saturating_mul(c);
     let last =
@@ -109,16 +103,35 @@ pub fn config(file: &Checkpoint, info: &ModelInfo) -> anyhow::Result<MaeConfig> 
             None => bail!("{place}: there is no `{name}`, which the model should have ({info})"),
         }
     }
-    let grid = PatchGrid::new((info.image_size[0], info.image_size[1]), p)?;
-    Ok(MaeConfig {
-        encoder: VitConfig { grid, channels: c, tower: encoder },
-        decoder: DecoderConfig {
-            tower: decoder,
-            downsampling: k,
+    mae_config(info)
+}
+
+/// The model that the information describes; where it has no decoder, with a small one.
+pub fn mae_config(info: &ModelInfo) -> anyhow::Result<MaeConfig> {
+    let decoder = match &info.decoder {
+        Some(decoder) => DecoderConfig {
+            tower: tower_config(decoder, info),
+            downsampling: info.decoder_downsampling,
             pred_downsampling: info.pred_downsampling,
         },
-        norm_pix_loss: info.norm_pix_loss,
-    })
+        None => DecoderConfig::new(TowerConfig::new(4, 1, 1)),
+    };
+    let [height, width] = info.image_size;
+    let grid = PatchGrid::new((height, width), info.patch_size)?;
+    let tower = tower_config(&info.encoder, info);
+    let encoder = VitConfig { grid, channels: info.channels, tower };
+    Ok(MaeConfig { encoder, decoder, norm_pix_loss: info.norm_pix_loss })
+}
+
+fn tower_config(tower: &TowerInfo, info: &ModelInfo) -> TowerConfig {
+    TowerConfig {
+        dim: tower.dim,
+        depth: tower.depth,
+        heads: tower.heads,
+        mlp_ratio: tower.mlp_ratio,
+        key_bias: info.key_bias,
+        layer_norm_eps: info.layer_norm_eps,
+    }
 }
 
 /// What became of weights that a run starts from.

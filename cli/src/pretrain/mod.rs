@@ -18,7 +18,7 @@ mod words;
 pub use batch::train_loader;
 pub use data::Sources;
 pub use folder::{CHECKPOINTS, ENCODER, LOSS, METRICS, RECIPE, RECONSTRUCTIONS};
-pub use info::{config, open_weights, vars};
+pub use info::{config, mae_config, open_weights, vars};
 pub use pictures::{image_spec, reconstruct, statistics};
 
 use std::path::PathBuf;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use candle_core::Device;
-use longmae_mae::{DecoderConfig, Mae, MaeConfig};
+use longmae_mae::Mae;
 use longmae_ops::Params;
-use longmae_patching::PatchGrid;
-use longmae_vit::{TowerConfig, VitConfig};
 use longmae_weights::{ModelInfo, TowerInfo, is_decoder};
+
+use crate::pretrain::mae_config;
 
 /// Shapes by MAE's names.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
@@ -41,32 +41,12 @@ pub fn expected(info: &ModelInfo) -> anyhow::Result<Shapes> {
     Ok(shapes)
 }
 
-/// The model that the information describes; where it has no decoder, with a small one.
-fn mae_config(info: &ModelInfo) -> anyhow::Result<MaeConfig> {
-    let [height, width] = info.image_size;
-    let tower = |tower: &TowerInfo| TowerConfig {
-        dim: tower.dim,
-        depth: tower.depth,
-        heads: tower.heads,
-        mlp_ratio: tower.mlp_ratio,
-        key_bias: info.key_bias,
-        layer_norm_eps: info.layer_norm_eps,
-    };
-    let decoder = match &info.decoder {
-        Some(decoder) => DecoderConfig {
-            tower: tower(decoder),
-            downsampling: info.decoder_downsampling,
-            pred_downsampling: info.pred_downsampling,
-        },
-        None => DecoderConfig::new(TowerConfig::new(4, 1, 1)),
-    };
-    let grid = PatchGrid::new((height, width), info.patch_size)?;
-    let encoder = VitConfig { grid, channels: info.channels, tower: tower(&info.encoder) };
-    Ok(MaeConfig { encoder, decoder, norm_pix_loss: info.norm_pix_loss })
-}
-
 #[cfg(test)]
 mod tests {
+    use longmae_mae::{DecoderConfig, MaeConfig};
+    use longmae_patching::PatchGrid;
+    use longmae_vit::{TowerConfig, VitConfig};
+
     use super::*;
 
     #[test]

@@ -1,38 +1,22 @@
 //! What the user says of a model whose file does not.
 
-use anyhow::{anyhow, bail};
-use longmae_weights::{Checkpoint, Error, Known, ModelInfo};
+use anyhow::bail;
+use longmae_weights::{Checkpoint, Known, ModelInfo};
 
 use super::described::described;
+use super::known::{KnownFlags, with_flags};
 use crate::image_size::ImageSize;
 
 /// What [`described`] calls what only a decoder needs.
 const OF_THE_DECODER: [&str; 2] = ["decoder_heads", "norm_pix_loss"];
 
 #[derive(clap::Args)]
-#[command(next_help_heading = "What a file from elsewhere may not say")]
 pub struct Given {
     /// Side of the images, or HEIGHTxWIDTH
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", help_heading = "What a file from elsewhere may not say")]
     image_size: Option<ImageSize>,
-    /// Attention heads of the encoder
-    #[arg(long, value_name = "N")]
-    heads: Option<usize>,
-    /// Attention heads of the decoder
-    #[arg(long, value_name = "N")]
-    decoder_heads: Option<usize>,
-    /// Mean of each channel
-    #[arg(long, value_name = "M,...", value_delimiter = ',')]
-    mean: Option<Vec<f64>>,
-    /// Standard deviation of each channel
-    #[arg(long, value_name = "S,...", value_delimiter = ',')]
-    std: Option<Vec<f64>>,
-    /// Whether the model predicts pixels normalised patch by patch
-    #[arg(long, value_name = "BOOL")]
-    norm_pix_loss: Option<bool>,
-    /// Epsilon of the layer norms
-    #[arg(long, value_name = "EPS")]
-    layer_norm_eps: Option<f64>,
+    #[command(flatten)]
+    flags: KnownFlags,
 }
 
 impl Given {
@@ -56,31 +40,13 @@ impl Given {
 
     /// As the library wants it; refused where the file speaks for itself.
     fn known(&self, checkpoint: &Checkpoint) -> anyhow::Result<Known> {
-        let known = Known {
-            image_size: self.image_size.map(|size| [size.height, size.width]),
-            heads: self.heads,
-            decoder_heads: self.decoder_heads,
-            mean: self.mean.clone(),
-            std: self.std.clone(),
-            norm_pix_loss: self.norm_pix_loss,
-            layer_norm_eps: self.layer_norm_eps,
-        };
+        let known = self.flags.known(self.image_size.map(|size| [size.height, size.width]));
         if checkpoint.metadata().is_some() && known != Known::default() {
             let shown = checkpoint.path().display();
             bail!("{shown}: this file says what its model is; the command line cannot change that");
         }
         Ok(known)
     }
-}
-
-/// Names the flags that would say what nobody says.
-fn with_flags(error: Error) -> anyhow::Error {
-    let Error::Unsaid { keys, .. } = &error else { return error.into() };
-    // A key is followed by what it means.
-    let flag =
-        |key: &String| format!("--{}", key.split(' ').next().unwrap_or(key).replace('_', "-"));
-    let flags: Vec<String> = keys.iter().map(flag).collect();
-    anyhow!("{error}: {}", flags.join(", "))
 }
 
 /// The library passes over what cannot be true of the tensors; what was typed must not be.

@@ -6,6 +6,7 @@ mod diff;
 mod expected;
 mod given;
 mod inspect;
+mod known;
 mod pull;
 mod push;
 mod reference;
@@ -16,6 +17,7 @@ mod transformers;
 mod uploads;
 mod verify;
 
+pub use known::{KnownFlags, with_flags};
 pub use reference::find;
 
 use clap::Subcommand;
