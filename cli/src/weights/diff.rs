@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use candle_core::{DType, Device, Tensor};
 use longmae_weights::Checkpoint;
 use serde::Serialize;
@@ -74,6 +74,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let open = |path| anyhow::Ok(Checkpoint::open(find(path)?)?);
     let (a, b) = (open(&args.a)?, open(&args.b)?);
+    // Keys without a bias compute what keys with one of zeros do.
+    let (a, b) = (a.with_key_bias_where(b.names()), b.with_key_bias_where(a.names()));
     let differences = Differences::between(&a, &b, args.tolerance)?;
     match args.json {
         true => line(
@@ -89,13 +91,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 impl Differences {
     fn between(a: &Checkpoint, b: &Checkpoint, tolerance: f64) -> anyhow::Result<Self> {
-        let (in_a, in_b) = (names(a, b), names(b, a));
+        let names = |file: &Checkpoint| file.names().map(str::to_owned).collect::<BTreeSet<_>>();
+        let (in_a, in_b) = (names(a), names(b));
         let only = |these: &BTreeSet<String>, those| these.difference(those).cloned().collect();
         let mut found =
             Self { only_a: only(&in_a, &in_b), only_b: only(&in_b, &in_a), ..Self::default() };
         let mut squares = [0.0; 2];
         for name in in_a.intersection(&in_b) {
-            let (of_a, of_b) = (read(a, name)?, read(b, name)?);
+            let (of_a, of_b) = (a.tensor(name, &Device::Cpu)?, b.tensor(name, &Device::Cpu)?);
             let form = |a: String, b: String| Form { name: name.clone(), a, b };
             if of_a.dims() != of_b.dims() {
                 let shape = |tensor: &Tensor| format!("{:?}", tensor.dims());
@@ -187,37 +190,6 @@ fn tell(a: &Checkpoint, b: &Checkpoint, found: &Differences) {
 
 fn shown(relative: Option<f64>) -> String {
     relative.map_or("infinite (A is zero)".to_owned(), |value| format!("{value:.3e}"))
-}
-
-const ALL: &str = ".attn.qkv.bias";
-const QUERY: &str = ".attn.q_bias";
-const VALUE: &str = ".attn.v_bias";
-
-/// A file's names; `q_bias` and `v_bias` count as `qkv.bias` where the other file has that, since keys without a bias
-/// compute what keys with one of zeros do.
-fn names(file: &Checkpoint, other: &Checkpoint) -> BTreeSet<String> {
-    let joined = |name: &str| {
-        let block = name.strip_suffix(QUERY).or_else(|| name.strip_suffix(VALUE))?;
-        let has = |suffix| file.shape(&format!("{block}{suffix}")).is_some();
-        let all = format!("{block}{ALL}");
-        (has(QUERY) && has(VALUE) && !has(ALL) && other.shape(&all).is_some()).then_some(all)
-    };
-    file.names().map(|name| joined(name).unwrap_or_else(|| name.to_owned())).collect()
-}
-
-/// A tensor of [`names`].
-fn read(file: &Checkpoint, name: &str) -> anyhow::Result<Tensor> {
-    let tensor = |name: &str| file.tensor(name, &Device::Cpu);
-    match name.strip_suffix(ALL) {
-        Some(block) if file.shape(name).is_none() => {
-            let (query, value) =
-                (tensor(&format!("{block}{QUERY}"))?, tensor(&format!("{block}{VALUE}"))?);
-            let joined =
-                query.zeros_like().and_then(|keys| Tensor::cat(&[&query, &keys, &value], 0));
-            joined.with_context(|| format!("{}: `{name}`", file.path().display()))
-        }
-        _ => Ok(tensor(name)?),
-    }
 }
 
 fn numbers(tensor: &Tensor) -> candle_core::Result<Vec<f64>> {

@@ -11,6 +11,12 @@ const QUERY: &str = ".attn.q_bias";
 const VALUE: &str = ".attn.v_bias";
 
 impl Checkpoint {
+    /// The file with key biases of zeros put in where `names` has `qkv.bias` for the file's `q_bias` and `v_bias`, so that it
+    /// can be compared with a file that has them.
+    pub fn with_key_bias_where<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        self.with_mapping(self.mapping().with_key_bias(&names.into_iter().collect()).0)
+    }
+
     /// The file as a model with these parameters has it: key biases of zeros are put in, or left out, as the names say. And
     /// in how many layers.
     ///
