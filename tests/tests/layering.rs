@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each crate and all of the workspace's crates that it may depend on.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("longmae-ops", &[]),
     ("longmae-patching", &["longmae-ops"]),
     ("longmae-masking", &["longmae-patching"]),
@@ -16,6 +16,10 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("longmae-data", &["longmae-hub"]),
     ("longmae-hub", &[]),
     ("longmae-train", &["longmae-ops"]),
+    (
+        "longmae-finetune",
+        &["longmae-ops", "longmae-patching", "longmae-vit", "longmae-data"],
+    ),
     ("longmae-report", &["longmae-patching"]),
     // An encoder is to be used with these alone.
     ("longmae-examples", &["longmae-vit", "longmae-weights", "longmae-data"]),
@@ -77,6 +81,7 @@ fn light_crates_stay_light() {
         "longmae-vit",
         "longmae-mae",
         "longmae-hub",
+        "longmae-finetune",
     ] {
         let found = reachable(&metadata, name);
         for heavy in HEAVY {
