@@ -3,12 +3,18 @@
 use std::path::Path;
 
 use anyhow::Context;
-use clap::{Args, Command};
+use clap::Command;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use crate::choice::{nearest, unknown};
 use crate::exit::usage;
-use crate::flags::Flags;
+
+/// Settings as they are written: flags and a recipe's keys are the same list.
+pub trait Keys: clap::Args + Serialize + DeserializeOwned {}
+
+impl<F: clap::Args + Serialize + DeserializeOwned> Keys for F {}
 
 /// The built-in recipes: name and text.
 pub const BUILT_IN: [(&str, &str); 6] = [
@@ -33,39 +39,39 @@ pub fn title(text: &str) -> &str {
 }
 
 /// A recipe by name or path: its short name and its settings.
-pub fn load(reference: &str) -> anyhow::Result<(String, Table)> {
+pub fn load<F: Keys>(reference: &str) -> anyhow::Result<(String, Table)> {
     let (path, place) = (Path::new(reference), format!("recipe {reference}"));
     let is_file = reference.to_lowercase().ends_with(".toml") || path.components().count() > 1;
     if !is_file {
-        return Ok((reference.to_owned(), parse(&place, built_in(reference)?)?));
+        return Ok((reference.to_owned(), parse::<F>(&place, built_in(reference)?)?));
     }
     let text = std::fs::read_to_string(path).context(place.clone())?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok((name, parse(&place, &text)?))
+    Ok((name, parse::<F>(&place, &text)?))
 }
 
 /// Reads a recipe's text; `place` is where it stands, for messages.
-pub fn parse(place: &str, text: &str) -> anyhow::Result<Table> {
+pub fn parse<F: Keys>(place: &str, text: &str) -> anyhow::Result<Table> {
     let table: Table = text
         .parse()
         .map_err(|e: toml::de::Error| usage(format!("{place} is not TOML: {}", e.message())))?;
-    to_flags(place, &table)?;
+    to_flags::<F>(place, &table)?;
     Ok(table)
 }
 
 /// Settings as a table, those that are set.
-pub fn to_table(flags: &Flags) -> anyhow::Result<Table> {
+pub fn to_table(flags: &impl Serialize) -> anyhow::Result<Table> {
     // All that can fail is a number beyond what TOML holds.
     Table::try_from(flags)
         .map_err(|_| usage(format!("a number is too large: at most {} can be written", i64::MAX)))
 }
 
 /// A table as settings. Unknown keys are refused with the nearest known one.
-pub fn to_flags(place: &str, table: &Table) -> anyhow::Result<Flags> {
-    check_keys(place, table.keys())?;
+pub fn to_flags<F: Keys>(place: &str, table: &Table) -> anyhow::Result<F> {
+    check_keys::<F>(place, table.keys())?;
     for key in table.keys() {
         let one = Table::from_iter([(key.clone(), table[key].clone())]);
-        one.try_into::<Flags>().map_err(|e| {
+        one.try_into::<F>().map_err(|e| {
             let reason = e.message().to_owned();
             usage(format!("{place}: `{key}` is {}: {reason}", table[key]))
         })?;
@@ -95,7 +101,7 @@ pub fn overlay(table: &mut Table, upper: &Table) {
 }
 
 /// `KEY=VALUE` of `--set`; the value is TOML, or else a text.
-pub fn parse_set(text: &str) -> anyhow::Result<Table> {
+pub fn parse_set<F: Keys>(text: &str) -> anyhow::Result<Table> {
     let (key, value) = text
         .split_once('=')
         .ok_or_else(|| usage(format!("--set {text}: expected KEY=VALUE, such as mask_unit=2")))?;
@@ -106,16 +112,16 @@ pub fn parse_set(text: &str) -> anyhow::Result<Table> {
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| Value::String(value.trim().to_owned()));
     let table = Table::from_iter([(key, value)]);
-    to_flags("--set", &table)?;
+    to_flags::<F>("--set", &table)?;
     Ok(table)
 }
 
 /// Refuses keys that no recipe has, with the nearest known one.
-pub fn check_keys<'a>(
+pub fn check_keys<'a, F: Keys>(
     place: &str,
     keys: impl IntoIterator<Item = &'a String>,
 ) -> anyhow::Result<()> {
-    let known = known_keys();
+    let known = known_keys::<F>();
     match keys.into_iter().find(|key| !known.contains(key)) {
         None => Ok(()),
         Some(key) => {
@@ -127,8 +133,8 @@ pub fn check_keys<'a>(
 }
 
 /// Every key a recipe may have: the flags' names, and what is found out by itself.
-fn known_keys() -> Vec<String> {
-    let command = Flags::augment_args(Command::new("keys"));
+fn known_keys<F: Keys>() -> Vec<String> {
+    let command = F::augment_args(Command::new("keys"));
     let flags = command.get_arguments().map(|arg| arg.get_id().to_string());
     flags.chain(["ranks".to_owned()]).collect()
 }
@@ -136,18 +142,19 @@ fn known_keys() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pretrain::Flags;
 
     #[test]
     fn built_in_recipes_parse_and_have_titles() {
         for (name, text) in BUILT_IN {
-            parse(name, text).unwrap();
+            parse::<Flags>(name, text).unwrap();
             assert!(title(text).len() > 10, "{name}");
         }
     }
 
     #[test]
     fn unknown_keys_name_the_nearest() {
-        let error = parse("mine", "mask_unti = 2").unwrap_err().to_string();
+        let error = parse::<Flags>("mine", "mask_unti = 2").unwrap_err().to_string();
         assert_eq!(error, "mine: unknown key `mask_unti`; did you mean `mask_unit`?");
     }
 
@@ -172,19 +179,19 @@ mod tests {
 
     #[test]
     fn a_value_of_the_wrong_type_names_its_key() {
-        let error = parse("mine", "epochs = \"many\"").unwrap_err().to_string();
+        let error = parse::<Flags>("mine", "epochs = \"many\"").unwrap_err().to_string();
         assert!(error.contains("`epochs` is \"many\""), "{error}");
     }
 
     #[test]
     fn flags_survive_the_way_through_toml() {
-        let flags = Flags {
-            image_size: Some("224x320".parse().unwrap()),
-            mean: Some(vec![0.5]),
-            flip: Some(false),
-            ..Flags::default()
-        };
+        let mut flags = Flags::default();
+        flags.data.image_size = Some("224x320".parse().unwrap());
+        flags.data.mean = Some(vec![0.5]);
+        flags.data.flip = Some(false);
+        flags.optimisation.epochs = Some(3.0);
+        flags.run.save_every = Some("500".to_owned());
         let text = to_table(&flags).unwrap().to_string();
-        assert_eq!(to_flags("x", &text.parse().unwrap()).unwrap(), flags);
+        assert_eq!(to_flags::<Flags>("x", &text.parse().unwrap()).unwrap(), flags);
     }
 }

@@ -12,9 +12,9 @@ use toml::{Table, Value};
 
 use crate::exit::usage;
 use crate::output::line;
-use crate::pretrain::{METRICS, RECIPE, RECONSTRUCTIONS};
+use crate::pretrain::Settings;
 use crate::recipe;
-use crate::settings::Settings;
+use crate::run::{METRICS, RECIPE, RECONSTRUCTIONS, RunSettings};
 
 /// The page's name, where none is asked for.
 const PAGE: &str = "report.html";
@@ -88,7 +88,7 @@ fn read(path: &Path, name: String) -> anyhow::Result<Run> {
         facts: facts(&recipe, settings.as_ref()),
         // Only the first step tells how long an epoch is.
         planned_steps: settings
-            .and_then(|settings| Some(settings.total_steps(history.steps_per_epoch()?))),
+            .and_then(|settings| Some(settings.common.total_steps(history.steps_per_epoch()?))),
         recipe: recipe.iter().map(|(key, value)| (key.clone(), plain(value))).collect(),
         history,
         pictures: read_pictures(&path.join(RECONSTRUCTIONS))?,

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::Pipeline;
 use crate::exit::usage;
 use crate::output::line;
-use crate::pretrain::{Sources, train_loader};
-use crate::settings::Settings;
+use crate::pretrain::{Settings, train_loader};
+use crate::run::Sources;
 
 /// Images that are decoded at most, twice.
 const MOST_DECODED: usize = 2000;
@@ -34,19 +34,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         )));
     }
     let settings = args.pipeline.settings(args.batch_size)?;
-    let sources = Sources::open(&settings)?;
+    let sources = Sources::open(&settings.common)?;
     let pipeline = pipeline(&sources, &settings, args.epochs)?;
     let decoding = decoding(sources.train.as_ref());
-    let size = settings.size;
+    let size = settings.common.size;
     line(json!({
         "data": args.pipeline.data,
         "images": sources.train.len(),
         "image_size": format!("{}x{}", size.height, size.width),
-        "workers": settings.workers,
+        "workers": settings.common.workers,
         "epochs": args.epochs,
         "batch_size": args.batch_size,
         "jpeg": if SCALED_DECODING { "libjpeg-turbo" } else { "zune-jpeg" },
-        "decode": settings.flags.decode,
+        "decode": settings.flags.data.decode,
         "images_per_second": rounded(pipeline),
         "decode_images_per_second": rounded(decoding),
     }));
@@ -55,8 +55,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Images a second that come out of the loader, first epoch left out.
 fn pipeline(sources: &Sources, settings: &Settings, epochs: u64) -> anyhow::Result<f64> {
-    sources.steps_per_epoch(settings)?;
-    let start = LoaderState::seeded(settings.seed);
+    sources.steps_per_epoch(&settings.common)?;
+    let start = LoaderState::seeded(settings.common.seed);
     let mut loader = train_loader(&sources.train, settings, start)?;
     let batches = loader.batches_per_epoch();
     let mut take = |epochs: u64| -> anyhow::Result<usize> {

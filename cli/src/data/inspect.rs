@@ -10,8 +10,8 @@ use super::Pipeline;
 use super::statistics::{Look, Seen, counted, look, mean_and_std};
 use crate::exit::usage;
 use crate::output::line;
-use crate::pretrain::{Sources, image_spec, train_loader};
-use crate::settings::Settings;
+use crate::pretrain::{Settings, image_spec, train_loader};
+use crate::run::Sources;
 
 /// Corrupt images that are named.
 const MOST_NAMED: usize = 20;
@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return Err(usage(format!("samples {found}: expected a number from 1 to 2048")));
     }
     let settings = args.pipeline.settings(1)?;
-    let source = Sources::open(&settings)?.train;
+    let source = Sources::open(&settings.common)?.train;
     let len = source.len();
     if len == 0 {
         anyhow::bail!("{}: there is no image", args.pipeline.data);
@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let count = len.min(most);
     let indices: Vec<usize> =
         (0..count).map(|i| (i as u128 * len as u128 / count as u128) as usize).collect();
-    let seen = look_with_bar(source.as_ref(), &indices, settings.workers);
+    let seen = look_with_bar(source.as_ref(), &indices, settings.common.workers);
     describe(&args.pipeline.data, source.as_ref(), &indices, &seen);
     if seen.iter().all(|seen| seen.found.is_err()) {
         anyhow::bail!("not one of the images looked at can be read");
@@ -161,9 +161,9 @@ fn draw(
     source: &std::sync::Arc<dyn Source>,
     mut settings: Settings,
 ) -> anyhow::Result<()> {
-    settings.max_corrupt = MaxCorrupt::Share(1.0);
-    let mut loader = train_loader(source, &settings, LoaderState::seeded(settings.seed))?;
-    let spec = image_spec(&settings.mae, &settings.normalize);
+    settings.common.max_corrupt = MaxCorrupt::Share(1.0);
+    let mut loader = train_loader(source, &settings, LoaderState::seeded(settings.common.seed))?;
+    let spec = image_spec(&settings.mae, &settings.common.normalize);
     let mut samples = Vec::new();
     while samples.len() < args.samples {
         let Some(batch) = loader.next_batch().transpose()? else { break };

@@ -6,9 +6,10 @@ mod statistics;
 
 use clap::Subcommand;
 
-use crate::flags::Flags;
 use crate::image_size::ImageSize;
-use crate::settings::Settings;
+use crate::pretrain::{Flags, Settings};
+use crate::run::RunSettings;
+use crate::run::flags::DataFlags;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -74,21 +75,21 @@ struct Pipeline {
 impl Pipeline {
     /// A run's settings with this pipeline, in batches of `batch_size`.
     fn settings(&self, batch_size: usize) -> anyhow::Result<Settings> {
-        Settings::resolve(Flags {
+        let mut flags = Flags::default();
+        flags.data = DataFlags {
             data: Some(self.data.clone()),
             image_size: self.image_size,
-            patch_size: self.patch_size,
-            mask_unit: self.mask_unit,
-            mask_ratio: self.mask_ratio,
             channels: self.channels,
             crop: self.crop.clone(),
             decode: self.decode.clone(),
             aug_repeats: self.aug_repeats,
-            workers: self.workers,
-            seed: self.seed,
-            batch_size: Some(batch_size),
-            model: Some("vit-nano".to_owned()),
-            ..Flags::default()
-        })
+            ..DataFlags::default()
+        };
+        (flags.mask_unit, flags.mask_ratio) = (self.mask_unit, self.mask_ratio);
+        (flags.encoder.model, flags.encoder.patch_size) =
+            (Some("vit-nano".to_owned()), self.patch_size);
+        (flags.machine.workers, flags.run.seed) = (self.workers, self.seed);
+        flags.optimisation.batch_size = Some(batch_size);
+        Settings::resolve(flags)
     }
 }

@@ -11,13 +11,11 @@ use longmae_data::{
 };
 use longmae_masking::{MaskBatch, MaskStrategy};
 use longmae_patching::PatchGrid;
-use longmae_train::{Batches, BoxError, Stateful};
+use longmae_train::BoxError;
 use longmae_vit::DropPath;
-use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
-use super::data::Sources;
-use crate::settings::Settings;
+use super::settings::Settings;
+use crate::run::{RunBatches, loader_config};
 
 /// A batch with its masks.
 pub struct Batch {
@@ -46,7 +44,7 @@ impl Collate {
             strategy: settings.masks.strategy(&settings.mask_strategy)?,
             grid: settings.mae.encoder.grid,
             depth: settings.mae.encoder.tower.depth,
-            drop_path: if validation { 0.0 } else { settings.drop_path },
+            drop_path: if validation { 0.0 } else { settings.common.drop_path },
         })
     }
 
@@ -82,114 +80,14 @@ impl Collate {
 }
 
 /// Endless training batches that can be resumed.
-pub struct TrainBatches {
-    source: Arc<dyn Source>,
-    digest: String,
-    settings: Settings,
-    loader: Loader<Batch>,
-    /// The first batch, made ahead to show that data can be read; not yet counted in the state.
-    first: Option<(Batch, LoaderState)>,
-}
-
-impl TrainBatches {
-    /// Starts loading and waits for the first batch.
-    pub fn open(sources: &Sources, settings: &Settings) -> anyhow::Result<Self> {
-        let source = sources.train.clone();
-        let digest = digest(source.as_ref());
-        let mut loader = train_loader(&source, settings, LoaderState::seeded(settings.seed))?;
-        let state = loader.state();
-        let first = loader.next_batch().transpose()?.map(|batch| (batch, state));
-        Ok(Self { source, digest, settings: settings.clone(), loader, first })
-    }
-
-    /// Corrupt samples of the first batch, which was made before the run had a log.
-    pub fn early_corrupt(&self) -> &[CorruptSample] {
-        if self.first.is_some() { self.loader.corrupt() } else { &[] }
-    }
-
-    /// Corrupt samples met so far, in earlier sessions too.
-    pub fn corrupt(&self) -> &[CorruptSample] {
-        self.loader.corrupt()
-    }
-
-    fn steps_per_epoch(&self) -> u64 {
-        self.loader.batches_per_epoch() / self.settings.batching.accum_iter as u64
-    }
-}
-
-impl Stateful for TrainBatches {
-    fn name(&self) -> &'static str {
-        "loader"
-    }
-
-    fn save(&self) -> serde_json::Value {
-        let state = self.first.as_ref().map_or_else(|| self.loader.state(), |(_, state)| *state);
-        serde_json::json!({
-            "seed": state.seed,
-            "epoch": state.epoch,
-            "position": state.position,
-            "images": self.source.len(),
-            "digest": self.digest,
-            "steps_per_epoch": self.steps_per_epoch(),
-            "corrupt": self.loader.corrupt(),
-        })
-    }
-
-    fn restore(&mut self, state: &serde_json::Value) -> Result<(), BoxError> {
-        if state.is_null() {
-            return Err("the checkpoint holds no loader state".into());
-        }
-        let (images, digest) = (state["images"].as_u64(), state["digest"].as_str());
-        if images != Some(self.source.len() as u64) || digest != Some(&self.digest) {
-            let (then, now) = (images.unwrap_or_default(), self.source.len());
-            return Err(format!(
-                "the data is not what the run was begun with: {then} images then, {now} now, or other names"
-            )
-            .into());
-        }
-        let number =
-            |key: &str| state[key].as_u64().ok_or_else(|| format!("its loader state has no {key}"));
-        let (then, now) = (state["steps_per_epoch"].as_u64(), self.steps_per_epoch());
-        if let Some(then) = then.filter(|then| *then != now) {
-            return Err(format!(
-                "an epoch of the data had {then} steps when the run was begun, and has {now} now: the weights of its \
-                 parts are not what they were"
-            )
-            .into());
-        }
-        let start = LoaderState {
-            seed: number("seed")?,
-            epoch: number("epoch")?,
-            position: number("position")?,
-        };
-        // Null in checkpoints of before they were kept.
-        let corrupt = Option::<Vec<CorruptSample>>::deserialize(&state["corrupt"])?;
-        self.first = None;
-        self.loader =
-            loader_after(&self.source, &self.settings, start, corrupt.unwrap_or_default())?;
-        Ok(())
-    }
-}
-
-impl Batches for TrainBatches {
-    type Batch = Batch;
-
-    fn next_batch(&mut self) -> Result<Option<Batch>, BoxError> {
-        if let Some((batch, _)) = self.first.take() {
-            return Ok(Some(batch));
-        }
-        Ok(self.loader.next_batch().transpose()?)
-    }
-}
-
-/// A hash of the names of all samples, in order.
-fn digest(source: &dyn Source) -> String {
-    let mut hasher = Sha256::new();
-    for index in 0..source.len() {
-        hasher.update(source.id(index));
-        hasher.update([0]);
-    }
-    hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+pub fn train_batches(
+    source: &Arc<dyn Source>,
+    settings: &Settings,
+) -> anyhow::Result<RunBatches<Batch>> {
+    let of = settings.clone();
+    RunBatches::open(source, &settings.common, move |source, start, known_corrupt| {
+        loader_after(source, &of, start, known_corrupt)
+    })
 }
 
 /// Endless batches to train on, from `start` on.
@@ -209,18 +107,18 @@ fn loader_after(
     known_corrupt: Vec<CorruptSample>,
 ) -> anyhow::Result<Loader<Batch>> {
     let config = LoaderConfig {
-        group: settings.batching.effective,
-        repeat: settings.repeat,
-        aug_repeats: settings.aug_repeats,
+        group: settings.common.batching.effective,
+        repeat: settings.common.repeat,
+        aug_repeats: settings.common.aug_repeats,
         start,
         known_corrupt,
-        ..loader_config(settings)
+        ..loader_config(&settings.common)
     };
     let transform = TrainTransform {
-        size: settings.size,
-        crop: settings.crop.clone(),
-        flip: settings.flip.clone(),
-        normalize: settings.normalize.clone(),
+        size: settings.common.size,
+        crop: settings.common.crop.clone(),
+        flip: settings.common.flip.clone(),
+        normalize: settings.common.normalize.clone(),
     };
     loader(source, Arc::new(transform), Collate::new(settings, false)?, config)
 }
@@ -234,29 +132,14 @@ pub fn validation_loader(
         shuffle: false,
         drop_last: false,
         epochs: Some(1),
-        ..loader_config(settings)
+        ..loader_config(&settings.common)
     };
     let transform = EvalTransform {
-        size: settings.size,
-        crop: settings.crop.as_ref().map(|_| EvalCrop::default()),
-        normalize: settings.normalize.clone(),
+        size: settings.common.size,
+        crop: settings.common.crop.as_ref().map(|_| EvalCrop::default()),
+        normalize: settings.common.normalize.clone(),
     };
     loader(source, Arc::new(transform), Collate::new(settings, true)?, config)
-}
-
-/// What training and validation share; by default a loader shuffles, drops the last group and never ends.
-fn loader_config(settings: &Settings) -> LoaderConfig {
-    LoaderConfig {
-        start: LoaderState::seeded(settings.seed),
-        workers: settings.workers,
-        queue: settings.workers + 2,
-        batch_size: settings.batching.batch_size,
-        group: settings.batching.batch_size * settings.batching.ranks,
-        rank: settings.rank,
-        world: settings.batching.ranks,
-        max_corrupt: settings.max_corrupt,
-        ..LoaderConfig::default()
-    }
 }
 
 fn loader(

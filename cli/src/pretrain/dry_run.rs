@@ -7,11 +7,11 @@ use longmae_report::{ActivationModel, Cost, Memory, ModelShape, Tower};
 use longmae_train::{Every, SaveEvery};
 use longmae_vit::TowerConfig;
 
-use super::data::Sources;
 use super::info;
-use super::session::train_config;
+use super::plan::Pretraining;
+use super::settings::Settings;
 use crate::output::line;
-use crate::settings::Settings;
+use crate::run::{Sources, train_config};
 use crate::terminal::plural;
 
 /// Expected memory of the run at its peak, in bytes.
@@ -20,8 +20,8 @@ pub fn memory(settings: &Settings) -> anyhow::Result<f64> {
 }
 
 fn memory_estimate(settings: &Settings) -> anyhow::Result<Memory> {
-    let batch = settings.batching.batch_size;
-    let Compute { kernels, precision, grad_checkpoint } = settings.compute;
+    let batch = settings.common.batching.batch_size;
+    let Compute { kernels, precision, grad_checkpoint } = settings.common.compute;
     let model = match (kernels, precision) {
         (Kernels::Reference, _) => ActivationModel::plain(),
         (Kernels::Fused, Precision::Fp32) => ActivationModel::fused(4.0, grad_checkpoint),
@@ -40,7 +40,7 @@ pub fn print(name: &str, settings: &Settings) -> anyhow::Result<()> {
     {
         line(format!("  {what:<16} {value}"));
     }
-    if let Some(weights) = &settings.flags.init_weights {
+    if let Some(weights) = &settings.common.init_weights {
         let checkpoint = info::open_weights(Path::new(weights))?;
         let kind = checkpoint.kind().map_or_else(|| "unknown".to_owned(), |kind| kind.to_string());
         line(format!("  {:<16} {} ({kind})", "start from", checkpoint.path().display()));
@@ -80,14 +80,18 @@ fn sequence(settings: &Settings, cost: &Cost) -> Lines {
     let unit = settings.masks.unit;
     let decoder = settings.mae.decoder.tower;
     vec![
-        ("model", settings.flags.model.clone().unwrap_or_default()),
+        ("model", settings.common.model.clone()),
         (
             "decoder",
             format!("{} wide, {} deep, {} heads", decoder.dim, decoder.depth, decoder.heads),
         ),
         (
             "image",
-            format!("{height}x{width}x{} in patches of {}", settings.decode.channels, grid.patch()),
+            format!(
+                "{height}x{width}x{} in patches of {}",
+                settings.common.decode.channels,
+                grid.patch()
+            ),
         ),
         ("L", format!("{} patches ({}x{})", grid.len(), grid.rows(), grid.cols())),
         (
@@ -112,7 +116,7 @@ fn sequence(settings: &Settings, cost: &Cost) -> Lines {
 
 fn expense(settings: &Settings, cost: &Cost, memory: &Memory) -> Lines {
     let millions = |count: u64| format!("{:.2} M parameters", count as f64 / 1e6);
-    let batch = settings.batching;
+    let batch = settings.common.batching;
     vec![
         ("encoder", millions(cost.encoder_parameters)),
         ("decoder", millions(cost.decoder_parameters)),
@@ -144,23 +148,23 @@ fn expense(settings: &Settings, cost: &Cost, memory: &Memory) -> Lines {
                 batch.effective
             ),
         ),
-        ("learning rate", format!("{:e} down to {:e}", settings.lr, settings.min_lr)),
+        ("learning rate", format!("{:e} down to {:e}", settings.common.lr, settings.common.min_lr)),
     ]
 }
 
 fn schedule(settings: &Settings) -> anyhow::Result<Lines> {
-    if settings.data.is_none() {
-        let epochs = settings.epochs;
+    if settings.common.data.is_none() {
+        let epochs = settings.common.epochs;
         return Ok(vec![(
             "steps",
             format!("{epochs} epochs; --data tells how many steps that is"),
         )]);
     }
-    let sources = Sources::open(settings)?;
-    let per_epoch = sources.steps_per_epoch(settings)?;
-    let config = train_config(settings, per_epoch)?;
+    let sources = Sources::open(&settings.common)?;
+    let per_epoch = sources.steps_per_epoch(&settings.common)?;
+    let config = train_config::<Pretraining>(settings, per_epoch)?;
     let mut lines = vec![
-        ("images", format!("{} x {} an epoch", sources.train.len(), settings.repeat)),
+        ("images", format!("{} x {} an epoch", sources.train.len(), settings.common.repeat)),
         (
             "steps",
             format!(
@@ -171,10 +175,10 @@ fn schedule(settings: &Settings) -> anyhow::Result<Lines> {
                 config.schedule.warmup_epochs
             ),
         ),
-        ("checkpoints", checkpoints(settings.save_every, per_epoch, config.total_steps)),
+        ("checkpoints", checkpoints(settings.common.save_every, per_epoch, config.total_steps)),
     ];
     if let Some(held_out) = &sources.validation {
-        let every = settings.validation.every;
+        let every = settings.common.validation.every;
         let images = plural(held_out.len() as u64, "image");
         lines.push(("validation", format!("{images} every {}", plural(every, "epoch"))));
     }

@@ -10,9 +10,9 @@ use longmae_patching::PatchGrid;
 use longmae_vit::{TowerConfig, VitConfig};
 use longmae_weights::{Adapt, Checkpoint, Kind, Metadata, ModelInfo, TowerInfo, is_encoder};
 
-use crate::flags::Flags;
+use super::settings::Settings;
 use crate::recipe;
-use crate::settings::Settings;
+use crate::run::Started;
 use crate::terminal::plural;
 use crate::weights::find;
 
@@ -31,8 +31,8 @@ pub fn metadata(
         image_size: [height, width],
         patch_size: encoder.grid.patch(),
         channels: encoder.channels,
-        mean: settings.flags.mean.clone().unwrap_or_default(),
-        std: settings.flags.std.clone().unwrap_or_default(),
+        mean: settings.flags.data.mean.clone().unwrap_or_default(),
+        std: settings.flags.data.std.clone().unwrap_or_default(),
         mask_unit: settings.masks.unit,
         mask_ratio: settings.masks.ratio,
         mask_strategy: settings.mask_strategy.clone(),
@@ -50,7 +50,8 @@ pub fn metadata(
         code_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     // What a machine chose for itself is no part of what was computed.
-    let flags = Flags { workers: None, threads: None, ..settings.flags.clone() };
+    let mut flags = settings.flags.clone();
+    (flags.machine.workers, flags.machine.threads) = (None, None);
     let recipe = recipe::to_table(&flags)?.to_string();
     Ok(Metadata { kind, info, recipe: Some(recipe) })
 }
@@ -134,20 +135,11 @@ fn tower_config(tower: &TowerInfo, info: &ModelInfo) -> TowerConfig {
     }
 }
 
-/// What became of weights that a run starts from.
-#[derive(Debug, Default)]
-pub struct Started {
-    /// What was adapted, a line a tensor.
-    pub adapted: Vec<String>,
-    /// What does not fit, and stays at its initial value or in the file.
-    pub left: Vec<String>,
-}
-
 /// Loads weights to start from. They may be of another grid, patch size or number of channels. An encoder alone, or what
 /// fits in part, only if the settings allow it.
 pub fn load_weights(path: &Path, params: &Params, settings: &Settings) -> anyhow::Result<Started> {
     let checkpoint = open_weights(path)?;
-    let partial = settings.flags.allow_partial == Some(true);
+    let partial = settings.common.allow_partial;
     check_heads(&checkpoint, settings)?;
     let grid = settings.mae.encoder.grid;
     // Whoever asks for other patches or channels asks for other predictions: those learned before have no place there.

@@ -14,10 +14,9 @@ use longmae_report::{
 use longmae_train::{BoxError, EvalRecord, Every, Hook, Progress, TrainConfig};
 
 use super::batch::{Batch, validation_loader};
-use super::folder::RunFolder;
-use super::observer::Events;
+use super::settings::Settings;
 use super::task::PretrainTask;
-use crate::settings::Settings;
+use crate::run::{Events, Lead, RunFolder};
 
 /// Images in a picture.
 const ROWS: usize = 6;
@@ -62,10 +61,10 @@ impl Pictures {
         let indices = spread.map(|candidate| candidate * source.len() / tried).collect();
         let few: Arc<dyn Source> = Arc::new(Subset::new(source.clone(), indices)?);
         let mut one_by_one = settings.clone();
-        (one_by_one.batching.batch_size, one_by_one.batching.ranks) = (1, 1);
-        one_by_one.max_corrupt = MaxCorrupt::Count(tried);
+        (one_by_one.common.batching.batch_size, one_by_one.common.batching.ranks) = (1, 1);
+        one_by_one.common.max_corrupt = MaxCorrupt::Count(tried);
         let images = validation_loader(&few, &one_by_one)?.take(ROWS).collect::<Result<_, _>>()?;
-        let spec = image_spec(&settings.mae, &settings.normalize);
+        let spec = image_spec(&settings.mae, &settings.common.normalize);
         Ok(Self { images, spec, statistics: statistics(&settings.mae) })
     }
 
@@ -79,8 +78,8 @@ impl Pictures {
 }
 
 /// Draws pictures into a run's folder, and into TensorBoard's events.
-pub struct Drawing {
-    pictures: Pictures,
+pub struct Drawing<'a> {
+    pictures: &'a Pictures,
     folder: RunFolder,
     events: Events,
     every: Every,
@@ -90,17 +89,17 @@ pub struct Drawing {
 /// Pictures of a run when nothing is said.
 const PICTURES: u64 = 20;
 
-impl Drawing {
+impl<'a> Drawing<'a> {
     pub fn new(
-        pictures: Pictures,
-        folder: &RunFolder,
-        events: Events,
+        pictures: &'a Pictures,
+        lead: &Lead<'_>,
         config: &TrainConfig,
         settings: &Settings,
     ) -> Self {
         let total_steps = config.total_steps;
         let every = settings.pictures_every.unwrap_or(Every::Steps(total_steps.div_ceil(PICTURES)));
-        Self { pictures, folder: folder.clone(), events, every, total_steps }
+        let (folder, events) = (lead.folder.clone(), lead.events.clone());
+        Self { pictures, folder, events, every, total_steps }
     }
 
     fn draw(&self, mae: &Mae, progress: &Progress) -> anyhow::Result<()> {
@@ -121,7 +120,7 @@ impl Drawing {
     }
 }
 
-impl Hook<PretrainTask> for Drawing {
+impl Hook<PretrainTask> for Drawing<'_> {
     fn every(&self) -> Every {
         self.every
     }

@@ -10,7 +10,7 @@ use longmae_weights::{Checkpoint, Kind, is_encoder, save};
 
 use super::batch::Batch;
 use super::info;
-use crate::settings::Settings;
+use super::settings::Settings;
 
 /// A model with what its files say of it.
 pub struct PretrainTask {

@@ -9,8 +9,8 @@ use longmae_ops::inference;
 use longmae_train::{BestBy, BoxError, Collective, EvalRecord, Every, Hook, Progress, Status};
 
 use super::batch::validation_loader;
+use super::settings::Settings;
 use super::task::PretrainTask;
-use crate::settings::Settings;
 
 /// The smallest validation loss is the best.
 pub const BEST: BestBy = BestBy { kind: "eval", value: "loss" };
@@ -24,7 +24,7 @@ pub struct Validation {
 
 impl Hook<PretrainTask> for Validation {
     fn every(&self) -> Every {
-        Every::Epochs(self.settings.validation.every)
+        Every::Epochs(self.settings.common.validation.every)
     }
 
     fn call(

@@ -8,7 +8,7 @@ use longmae_train::Checkpoints;
 
 use crate::download::bar;
 use crate::exit::usage;
-use crate::pretrain::{CHECKPOINTS, ENCODER};
+use crate::run::{CHECKPOINTS, ENCODER};
 
 /// The whole model in a repository. `model.safetensors` would be taken for a file of transformers.
 pub const FULL: &str = "mae.safetensors";

@@ -13,7 +13,7 @@ use toml::Table;
 
 use super::reference::FULL;
 use super::transformers::Transformers;
-use crate::pretrain::{CHECKPOINTS, ENCODER, LOSS, RECONSTRUCTIONS};
+use crate::run::{CHECKPOINTS, ENCODER, LOSS, RECONSTRUCTIONS};
 
 /// Names in the repository.
 const PICTURE: &str = "reconstruction.png";

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use longmae_data::{OpenOptions, Part, Source, Spec, split};
 
+use super::settings::{Common, ValidationData};
 use crate::download;
-use crate::settings::{Settings, ValidationData};
 
 /// What is trained and validated on.
 pub struct Sources {
@@ -15,14 +15,14 @@ pub struct Sources {
 
 impl Sources {
     /// Opens what the settings name.
-    pub fn open(settings: &Settings) -> anyhow::Result<Self> {
-        let Some(spec) = &settings.data else { anyhow::bail!("no training data was given") };
-        let train = open(spec, settings)?;
-        Ok(match &settings.validation.data {
+    pub fn open(common: &Common) -> anyhow::Result<Self> {
+        let Some(spec) = &common.data else { anyhow::bail!("no training data was given") };
+        let train = open(spec, common)?;
+        Ok(match &common.validation.data {
             ValidationData::None => Self { train, validation: None },
-            ValidationData::Spec(spec) => Self { train, validation: Some(open(spec, settings)?) },
+            ValidationData::Spec(spec) => Self { train, validation: Some(open(spec, common)?) },
             ValidationData::Share(share) => {
-                let (train, held_out) = split(train, *share, settings.seed)?;
+                let (train, held_out) = split(train, *share, common.seed)?;
                 Self { train: Arc::new(train), validation: Some(Arc::new(held_out)) }
             }
         })
@@ -34,11 +34,11 @@ impl Sources {
     }
 
     /// Optimiser steps of an epoch; the last incomplete one is dropped.
-    pub fn steps_per_epoch(&self, settings: &Settings) -> anyhow::Result<u64> {
+    pub fn steps_per_epoch(&self, common: &Common) -> anyhow::Result<u64> {
         let drawn = self.train.parts().iter().map(Part::draws).fold(0, usize::saturating_add);
-        let repeat = settings.repeat.saturating_mul(settings.aug_repeats);
+        let repeat = common.repeat.saturating_mul(common.aug_repeats);
         let images = drawn.saturating_mul(repeat);
-        let effective = settings.batching.effective;
+        let effective = common.batching.effective;
         if images < effective {
             anyhow::bail!(
                 "an epoch has {images} images ({drawn} x repeat {repeat}), fewer than one step takes (effective batch \
@@ -49,12 +49,12 @@ impl Sources {
     }
 }
 
-fn open(spec: &Spec, settings: &Settings) -> anyhow::Result<Arc<dyn Source>> {
+fn open(spec: &Spec, common: &Common) -> anyhow::Result<Arc<dyn Source>> {
     let options = OpenOptions {
-        decode: settings.decode,
-        synthetic_size: settings.size,
-        synthetic_len: settings.synthetic_images,
-        seed: settings.seed,
+        decode: common.decode,
+        synthetic_size: common.size,
+        synthetic_len: common.synthetic_images,
+        seed: common.seed,
         hub: None,
         progress: Some(download::bar()),
     };

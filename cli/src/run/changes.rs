@@ -9,34 +9,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
+use super::settings::{self, RunSettings, default_val_every};
 use crate::exit::usage;
 use crate::recipe;
-use crate::settings::{Settings, default_val_every};
 
-/// Settings that may always change: they change how a run goes, not what it computes.
-const FREE: [&str; 8] = [
-    "workers",
-    "threads",
-    "save_every",
-    "keep",
-    "keep_best",
-    "pictures_every",
-    "log_every",
-    "max_corrupt",
-];
-
-/// Settings that can never change: a checkpoint's tensors, or its place in the data, would mean something else.
+/// Settings of all kinds of runs that can never change.
 const FIXED: [&str; 16] = [
     "model",
+    "encoder_dim",
+    "encoder_depth",
+    "encoder_heads",
+    "mlp_ratio",
+    "layer_norm_eps",
     "image_size",
     "patch_size",
     "channels",
     "no_k_bias",
-    "decoder_dim",
-    "decoder_depth",
-    "decoder_heads",
-    "decoder_downsampling",
-    "pred_downsampling",
     "effective_batch_size",
     "repeat",
     "aug_repeats",
@@ -45,20 +33,28 @@ const FIXED: [&str; 16] = [
     "seed",
 ];
 
+fn is_free<S: RunSettings>(key: &str) -> bool {
+    settings::FREE.contains(&key) || S::FREE.contains(&key)
+}
+
+fn is_fixed<S: RunSettings>(key: &str) -> bool {
+    FIXED.contains(&key) || S::FIXED.contains(&key)
+}
+
 /// The keys of `--allow-changes`.
 #[derive(Debug, Clone, Default)]
 pub struct Allowed(Vec<String>);
 
 impl Allowed {
     /// Checks the keys; `resumes` is whether `--resume` was given.
-    pub fn new(keys: &[String], resumes: bool) -> anyhow::Result<Self> {
+    pub fn new<S: RunSettings>(keys: &[String], resumes: bool) -> anyhow::Result<Self> {
         let keys: Vec<String> = keys.iter().map(|key| key.trim().replace('-', "_")).collect();
         if !keys.is_empty() && !resumes {
             return Err(usage("--allow-changes is for a run that goes on: give --resume too"));
         }
-        recipe::check_keys("--allow-changes", &keys)?;
+        recipe::check_keys::<S::Flags>("--allow-changes", &keys)?;
         for key in &keys {
-            if FIXED.contains(&key.as_str()) {
+            if is_fixed::<S>(key) {
                 return Err(usage(format!(
                     "--allow-changes {key}: a run keeps it to its end; start a new run (--init-weights RUN takes \
                      the weights over)"
@@ -91,10 +87,10 @@ impl fmt::Display for Change {
 
 impl Change {
     /// All that differ, those left out that may always.
-    fn all(was: &Table, now: &Table) -> Vec<Self> {
+    fn all<S: RunSettings>(was: &Table, now: &Table) -> Vec<Self> {
         let added = now.keys().filter(|key| !was.contains_key(*key));
         let mut keys: Vec<&String> =
-            was.keys().chain(added).filter(|key| !FREE.contains(&key.as_str())).collect();
+            was.keys().chain(added).filter(|key| !is_free::<S>(key)).collect();
         keys.sort();
         let of = |table: &Table, key: &str| table.get(key).cloned();
         keys.into_iter()
@@ -103,8 +99,8 @@ impl Change {
             .collect()
     }
 
-    fn is_fixed(&self) -> bool {
-        FIXED.contains(&self.key.as_str())
+    fn is_fixed<S: RunSettings>(&self) -> bool {
+        is_fixed::<S>(&self.key)
     }
 }
 
@@ -134,35 +130,35 @@ pub struct Changes {
 
 impl Changes {
     /// The settings of a run that goes on, whose folder's recipe is `stored`.
-    pub fn make(
+    pub fn make<S: RunSettings>(
         place: &Path,
         stored: &Table,
         request: &Request<'_>,
-    ) -> anyhow::Result<(Settings, Self)> {
-        let was = resolved(stored)?;
+    ) -> anyhow::Result<(S, Self)> {
+        let was = resolved::<S>(stored)?;
         // Both sides through the same types, so that 1 and 1.0 are equal.
-        let asked = recipe::to_table(&recipe::to_flags("now", request.explicit)?)?;
+        let asked = recipe::to_table(&recipe::to_flags::<S::Flags>("now", request.explicit)?)?;
         let wanted: Table = asked
             .iter()
-            .filter(|(key, value)| !FREE.contains(&key.as_str()) && was.get(*key) != Some(*value))
+            .filter(|(key, value)| !is_free::<S>(key) && was.get(*key) != Some(*value))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
-        let refused: Vec<Change> = Change::all(&was, &overlaid(&was, &wanted))
+        let refused: Vec<Change> = Change::all::<S>(&was, &overlaid(&was, &wanted))
             .into_iter()
             .filter(|c| wanted.contains_key(&c.key) && !request.allowed.names(&c.key))
             .collect();
         if !refused.is_empty() {
-            return Err(refuse(place, &refused));
+            return Err(refuse::<S>(place, &refused));
         }
         let mut table = merged(&was, &wanted, &asked, request);
-        let free = request.typed.iter().filter(|(key, _)| FREE.contains(&key.as_str()));
+        let free = request.typed.iter().filter(|(key, _)| is_free::<S>(key));
         table.extend(free.map(|(key, value)| (key.clone(), value.clone())));
-        let settings = Settings::resolve(recipe::to_flags("recipe.toml", &table)?)?;
-        let now = recipe::to_table(&settings.flags)?;
-        let made = Change::all(&was, &now);
-        let fixed: Vec<Change> = made.iter().filter(|c| c.is_fixed()).cloned().collect();
+        let settings = S::resolve(recipe::to_flags("recipe.toml", &table)?)?;
+        let now = recipe::to_table(settings.flags())?;
+        let made = Change::all::<S>(&was, &now);
+        let fixed: Vec<Change> = made.iter().filter(|c| c.is_fixed::<S>()).cloned().collect();
         if !fixed.is_empty() {
-            return Err(refuse(place, &fixed));
+            return Err(refuse::<S>(place, &fixed));
         }
         Ok((settings, Self { allowed: request.allowed.clone(), now, made }))
     }
@@ -176,16 +172,20 @@ impl Changes {
     /// some of that was never allowed, as where `recipe.toml` was edited by hand.
     ///
     /// A change that was allowed once, but cut off before a checkpoint had it, is known from the history.
-    pub fn since(&self, checkpoint: &str, history: &History) -> anyhow::Result<Vec<Change>> {
+    pub fn since<S: RunSettings>(
+        &self,
+        checkpoint: &str,
+        history: &History,
+    ) -> anyhow::Result<Vec<Change>> {
         let then: Table = checkpoint.parse()?;
         // One that this program refuses is compared as it stands.
-        let then = resolved(&then).unwrap_or(then);
-        let older: Vec<Change> = Change::all(&then, &self.now)
+        let then = resolved::<S>(&then).unwrap_or(then);
+        let older: Vec<Change> = Change::all::<S>(&then, &self.now)
             .into_iter()
             .filter(|change| self.made.iter().all(|made| made.key != change.key))
             .filter(|change| !history.allows(change))
             .collect();
-        let allowed = |change: &Change| self.allowed.names(&change.key) && !change.is_fixed();
+        let allowed = |change: &Change| self.allowed.names(&change.key) && !change.is_fixed::<S>();
         let refused: Vec<Change> = older.iter().filter(|c| !allowed(c)).cloned().collect();
         if !refused.is_empty() {
             bail!(
@@ -198,9 +198,9 @@ impl Changes {
     }
 }
 
-fn refuse(place: &Path, refused: &[Change]) -> anyhow::Error {
+fn refuse<S: RunSettings>(place: &Path, refused: &[Change]) -> anyhow::Error {
     let fixed: Vec<&str> =
-        refused.iter().filter(|c| c.is_fixed()).map(|c| c.key.as_str()).collect();
+        refused.iter().filter(|c| c.is_fixed::<S>()).map(|c| c.key.as_str()).collect();
     let advice = match fixed.as_slice() {
         [] => "name them by --allow-changes, or start a new run".to_owned(),
         fixed => {
@@ -215,8 +215,8 @@ fn refuse(place: &Path, refused: &[Change]) -> anyhow::Error {
 }
 
 /// A recipe with every default of this program filled in.
-fn resolved(recipe: &Table) -> anyhow::Result<Table> {
-    recipe::to_table(&Settings::resolve(recipe::to_flags("recipe.toml", recipe)?)?.flags)
+fn resolved<S: RunSettings>(recipe: &Table) -> anyhow::Result<Table> {
+    recipe::to_table(S::resolve(recipe::to_flags("recipe.toml", recipe)?)?.flags())
 }
 
 fn overlaid(lower: &Table, upper: &Table) -> Table {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use longmae_train::{BoxError, EvalRecord, EventWriter, Observer, Progress, StepRecord};
 
-use super::curve::Curve;
+use super::curve::{Chart, Curve};
 use super::folder::RunFolder;
 use crate::terminal::StepBar;
 
@@ -14,27 +14,27 @@ use crate::terminal::StepBar;
 pub type Events = Rc<RefCell<EventWriter>>;
 
 /// Watches one run.
-pub struct PretrainObserver {
+pub struct RunObserver {
     bar: StepBar,
     events: Events,
     curve: Curve,
     curve_path: PathBuf,
 }
 
-impl PretrainObserver {
+impl RunObserver {
     /// Watches the run in `folder`.
     pub fn new(
         bar: StepBar,
         events: Events,
         folder: &RunFolder,
-        norm_pix_loss: bool,
+        chart: Chart,
     ) -> anyhow::Result<Self> {
-        let curve = Curve::read(&folder.metrics_path(), norm_pix_loss)?;
+        let curve = Curve::read(&folder.metrics_path(), chart)?;
         Ok(Self { bar, events, curve, curve_path: folder.loss_path() })
     }
 }
 
-impl Observer for PretrainObserver {
+impl Observer for RunObserver {
     fn step(&mut self, record: &StepRecord) -> Result<(), BoxError> {
         self.bar.step(record);
         self.curve.train(record.epoch, record.loss);

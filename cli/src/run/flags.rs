@@ -1,13 +1,15 @@
-//! The settings of a run as they are written: flags on the command line and keys of a recipe are the same list.
+//! The settings that all training runs have, as they are written: flags on the command line and keys of a recipe are the
+//! same lists.
 
+use clap::Args;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::image_size::ImageSize;
 
-/// Every setting, each optional: one layer of defaults, recipe, `--set` or flags. MAE's own spellings are aliases.
-#[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Flags {
+/// The images of a run, and what becomes of each.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DataFlags {
     /// Training data: a folder, `list:FILE`, `wds:TARS`, `parquet:FILES`, `hf://datasets/ORG/NAME`, `coco:DIR`,
     /// `ade20k:DIR`, `mnist:DIR`, `fashion-mnist:DIR`, `cifar10:DIR`, `cifar100:DIR`, `demo`, `synthetic`; several with
     /// weights: `A;0.5*B`
@@ -72,69 +74,39 @@ pub struct Flags {
     #[arg(long, alias = "max_corrupt", value_name = "LIMIT", help_heading = "Data")]
     #[serde(deserialize_with = "text_or_number")]
     pub max_corrupt: Option<String>,
+}
 
+/// The encoder, and the weights it starts from.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EncoderFlags {
     /// Encoder: vit-nano, vit-tiny, vit-small, vit-base, vit-large or vit-huge
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub model: Option<String>,
+    /// Width of the encoder (default: the model's)
+    #[arg(long, alias = "encoder_dim", value_name = "DIM", help_heading = "Model")]
+    pub encoder_dim: Option<usize>,
+    /// Blocks of the encoder (default: the model's)
+    #[arg(long, alias = "encoder_depth", value_name = "N", help_heading = "Model")]
+    pub encoder_depth: Option<usize>,
+    /// Attention heads of the encoder (default: the model's)
+    #[arg(long, alias = "encoder_heads", value_name = "N", help_heading = "Model")]
+    pub encoder_heads: Option<usize>,
+    /// Hidden width of the encoder's MLPs as a multiple of its width (default: 4)
+    #[arg(long, alias = "mlp_ratio", value_name = "RATIO", help_heading = "Model")]
+    pub mlp_ratio: Option<f64>,
+    /// Added to the variance in layer norms (default: 1e-6)
+    #[arg(long, alias = "layer_norm_eps", value_name = "EPS", help_heading = "Model")]
+    pub layer_norm_eps: Option<f64>,
     /// Side of a patch in pixels (p); it divides the image's sides
     #[arg(long, alias = "patch_size", value_name = "P", help_heading = "Model")]
     pub patch_size: Option<usize>,
-    /// Width of the decoder
-    #[arg(
-        long,
-        alias = "decoder_dim",
-        alias = "decoder_embed_dim",
-        value_name = "DIM",
-        help_heading = "Model"
-    )]
-    pub decoder_dim: Option<usize>,
-    /// Blocks of the decoder
-    #[arg(long, alias = "decoder_depth", value_name = "N", help_heading = "Model")]
-    pub decoder_depth: Option<usize>,
-    /// Attention heads of the decoder
-    #[arg(
-        long,
-        alias = "decoder_heads",
-        alias = "decoder_num_heads",
-        value_name = "N",
-        help_heading = "Model"
-    )]
-    pub decoder_heads: Option<usize>,
-    /// Shorten the decoder's sequence by a learned K x K convolution
-    #[arg(long, alias = "decoder_downsampling", value_name = "K", help_heading = "Model")]
-    pub decoder_downsampling: Option<usize>,
-    /// Predict squares of K x K patches as one
-    #[arg(long, alias = "pred_downsampling", value_name = "K", help_heading = "Model")]
-    pub pred_downsampling: Option<usize>,
     /// Leave out the bias of attention's keys, as the published long-sequence code can
     #[arg(long, alias = "no_k_bias", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Model")]
     pub no_k_bias: Option<bool>,
     /// Stochastic depth of the encoder, at its last block
     #[arg(long, alias = "drop_path", value_name = "RATE", help_heading = "Model")]
     pub drop_path: Option<f64>,
-
-    /// Side of a mask unit in patches; 2 for sequences of 784 tokens
-    #[arg(
-        long,
-        alias = "mask_unit",
-        alias = "mask_downsampling",
-        value_name = "K",
-        help_heading = "Objective"
-    )]
-    pub mask_unit: Option<usize>,
-    /// Share of the patches that is hidden
-    #[arg(long, alias = "mask_ratio", value_name = "RATIO", help_heading = "Objective")]
-    pub mask_ratio: Option<f64>,
-    /// `random`, `block` or `grid`
-    #[arg(long, alias = "mask_strategy", value_name = "NAME", help_heading = "Objective")]
-    pub mask_strategy: Option<String>,
-    /// `published` (rounds down, can cut a unit) or `units` (whole units)
-    #[arg(long, alias = "mask_count", value_name = "RULE", help_heading = "Objective")]
-    pub mask_count: Option<String>,
-    /// Predict pixels normalised patch by patch (on by default; `--norm-pix-loss false` predicts raw pixels)
-    #[arg(long, alias = "norm_pix_loss", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Objective")]
-    pub norm_pix_loss: Option<bool>,
-
     /// Weights to start from: a safetensors or PyTorch file in any layout, a checkpoint's or a run's folder, or
     /// hf://ORG/NAME[@REV][/FILE]
     #[arg(long, alias = "init_weights", value_name = "FILE|DIR|hf://...", help_heading = "Model")]
@@ -142,7 +114,12 @@ pub struct Flags {
     /// Start from weights that fit in part, such as an encoder's; what stays at its initial value is said
     #[arg(long, alias = "allow_partial", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Model")]
     pub allow_partial: Option<bool>,
+}
 
+/// How a model is optimised.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OptimisationFlags {
     /// Passes over the data
     #[arg(long, value_name = "N", help_heading = "Optimisation")]
     pub epochs: Option<f64>,
@@ -176,7 +153,6 @@ pub struct Flags {
     /// Largest norm of the gradient (default: no clipping)
     #[arg(long, alias = "clip_grad", value_name = "NORM", help_heading = "Optimisation")]
     pub clip_grad: Option<f64>,
-
     /// Keep an exponential moving average of the weights with this decay, such as 0.9999 (default: none)
     #[arg(long, value_name = "DECAY", help_heading = "Optimisation")]
     pub ema: Option<f64>,
@@ -184,7 +160,12 @@ pub struct Flags {
     /// weights and on with new data (default: never)
     #[arg(long, value_name = "FACTOR", help_heading = "Optimisation")]
     pub rollback: Option<f64>,
+}
 
+/// What computes.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MachineFlags {
     /// Precision of matrix products: fp32 or bf16 (weights, norms, loss and optimiser stay in fp32)
     #[arg(long, value_name = "NAME", help_heading = "Machine")]
     pub precision: Option<String>,
@@ -206,6 +187,12 @@ pub struct Flags {
     /// Threads that load and transform images; the run does not depend on their number
     #[arg(long, alias = "num_workers", value_name = "N", help_heading = "Machine")]
     pub workers: Option<usize>,
+}
+
+/// What is kept of a run, and said of it.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunFlags {
     /// Seed of everything random
     #[arg(long, value_name = "N", help_heading = "Run")]
     pub seed: Option<u64>,
@@ -219,17 +206,15 @@ pub struct Flags {
     /// Save and keep also the checkpoint with the smallest validation loss (on by default, where there is validation)
     #[arg(long, alias = "keep_best", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Run")]
     pub keep_best: Option<bool>,
-    /// Draw reconstructions every N steps or epochs (2e) (default: a twentieth of the run), and at the end
-    #[arg(long, alias = "pictures_every", value_name = "WHEN", help_heading = "Run")]
-    #[serde(deserialize_with = "text_or_number")]
-    pub pictures_every: Option<String>,
     /// Steps between lines in log.txt (and on the terminal where there is no progress bar)
     #[arg(long, alias = "log_every", value_name = "STEPS", help_heading = "Run")]
     pub log_every: Option<u64>,
 }
 
 /// Reads `500` as well as `"10m"`.
-fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub fn text_or_number<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Written {

@@ -11,10 +11,9 @@ use longmae_train::{Checkpoint, Checkpoints};
 
 use super::changes::{Allowed, Change, Changes, History, Request};
 use super::recipe_file::RecipeFile;
-use super::{Args, Asked};
+use super::{Args, Asked, RunSettings};
 use crate::exit::usage;
 use crate::recipe;
-use crate::settings::Settings;
 
 /// Every setting of a run.
 pub const RECIPE: &str = "recipe.toml";
@@ -31,11 +30,11 @@ const CHANGES: &str = "changes.jsonl";
 pub const CHECKPOINTS: &str = "checkpoints";
 
 /// How a run begins.
-pub enum Start {
+pub enum Start<S> {
     /// In a new folder: the one named by `--out`, or one named for recipe and time.
     Fresh(Place),
     /// In the folder of a run that was begun.
-    Resume(Box<Begun>),
+    Resume(Box<Begun<S>>),
 }
 
 /// Where a new run goes.
@@ -47,27 +46,31 @@ pub enum Place {
 }
 
 impl Place {
-    fn choose(args: &Args, asked: &Asked) -> Self {
+    fn choose<S: RunSettings>(args: &Args<S::Flags>, asked: &Asked) -> Self {
         args.out.clone().map_or_else(|| Self::Near(new_path(&asked.name)), Self::Out)
     }
 }
 
 /// A run that was begun.
-pub struct Begun {
+pub struct Begun<S> {
     path: PathBuf,
     /// Its `recipe.toml`.
     recipe: String,
-    settings: Settings,
+    settings: S,
     changes: Changes,
 }
 
 /// Decides where the run goes, from `--out` and `--resume`.
-pub fn choose(args: &Args, asked: &Asked, allowed: &Allowed) -> anyhow::Result<Start> {
+pub fn choose<S: RunSettings>(
+    args: &Args<S::Flags>,
+    asked: &Asked,
+    allowed: &Allowed,
+) -> anyhow::Result<Start<S>> {
     match args.resume.as_deref() {
-        None | Some("none") => Ok(Start::Fresh(Place::choose(args, asked))),
+        None | Some("none") => Ok(Start::Fresh(Place::choose::<S>(args, asked))),
         Some("auto") => match args.out.clone().or_else(|| newest(&asked.name)) {
             Some(path) if holds_run(&path) => resume(path, &asked.request(allowed)),
-            _ => Ok(Start::Fresh(Place::choose(args, asked))),
+            _ => Ok(Start::Fresh(Place::choose::<S>(args, asked))),
         },
         Some(folder) => {
             if args.out.as_ref().is_some_and(|out| out != Path::new(folder)) {
@@ -86,29 +89,29 @@ pub fn choose(args: &Args, asked: &Asked, allowed: &Allowed) -> anyhow::Result<S
 }
 
 /// Goes on with a run. What was asked for, a recipe included, must be what it was begun with, or be allowed to differ.
-fn resume(path: PathBuf, request: &Request<'_>) -> anyhow::Result<Start> {
+fn resume<S: RunSettings>(path: PathBuf, request: &Request<'_>) -> anyhow::Result<Start<S>> {
     let file = path.join(RECIPE);
     let recipe = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     // A damaged file on the disk is no mistake of the arguments.
-    let stored =
-        recipe::parse(&file.display().to_string(), &recipe).map_err(|e| anyhow::anyhow!("{e}"))?;
+    let stored = recipe::parse::<S::Flags>(&file.display().to_string(), &recipe)
+        .map_err(|e| anyhow::anyhow!("{e}"))?;
     let (settings, changes) = Changes::make(&path, &stored, request)?;
     Ok(Start::Resume(Box::new(Begun { path, recipe, settings, changes })))
 }
 
-impl Begun {
+impl<S> Begun<S> {
     /// The run's name, its folder's.
     pub fn name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// The run's own settings, with those that changed now.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &S {
         &self.settings
     }
 }
 
-impl Start {
+impl<S> Start<S> {
     /// Refuses to begin where a run is.
     pub fn check(&self) -> anyhow::Result<()> {
         match self {
@@ -283,21 +286,5 @@ impl RunFolder {
     /// The newest checkpoint that verifies; none in a run that was cut off before its first.
     pub fn latest_checkpoint(&self) -> anyhow::Result<Option<Checkpoint>> {
         Ok(Checkpoints::new(self.checkpoints()).latest()?)
-    }
-
-    /// What is where, for the end of a run.
-    pub fn contents(&self) -> String {
-        let path = self.path.display();
-        let averaged = self.path.join("encoder-ema.safetensors").exists();
-        let average = if averaged { "; encoder-ema.safetensors its average" } else { "" };
-        format!(
-            "everything is in {path}:\n  \
-             encoder.safetensors  the pre-trained encoder{average}\n  \
-             checkpoints/         whole model and optimiser\n  \
-             loss.svg             the loss curve\n  \
-             reconstructions/     what the model sees and predicts\n  \
-             metrics.jsonl        every step; events.out.tfevents.* is the same for TensorBoard\n  \
-             recipe.toml          every setting; log.txt what was said; changes.jsonl what changed on the way"
-        )
     }
 }
