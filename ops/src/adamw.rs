@@ -117,7 +117,8 @@ pub fn gradient_norm<'a>(gradients: impl IntoIterator<Item = &'a Tensor>) -> Res
     Ok(total.sqrt())
 }
 
-fn sum_of_squares(gradient: &Tensor) -> Result<f64> {
+/// The sum of squares of a tensor's numbers, in pieces in a fixed order.
+pub(crate) fn sum_of_squares(gradient: &Tensor) -> Result<f64> {
     let gradient = gradient.contiguous()?;
     let values = Numbers::of(&gradient)?;
     let values: &[f32] = &values;

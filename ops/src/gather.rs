@@ -1,6 +1,8 @@
 //! Choosing and ordering tokens: what MAE does around its encoder and decoder.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
+};
 
 use crate::buffer::unset;
 use crate::matrix::SharedMut;
@@ -87,9 +89,9 @@ impl CustomOp1 for Gather {
 /// The encoder's input: patch tokens with their positions, the class token with its own in front.
 ///
 /// # Shapes
-/// `patches` `[batch, kept, dim]`, `class` `[1, 1, dim]`, `positions` `[1, 1 + patches, dim]` (fixed: it gets no
-/// gradient), `ids` `[batch, kept]` (u32) or none if all patches are there in order; the result is
-/// `[batch, 1 + kept, dim]`.
+/// `patches` `[batch, kept, dim]`, `class` `[1, 1, dim]`, `positions` `[1, 1 + patches, dim]`, `ids` `[batch, kept]`
+/// (u32) or none if all patches are there in order; the result is `[batch, 1 + kept, dim]`. Gradients reach the first
+/// three; positions that are no variables cost nothing.
 ///
 /// # Errors
 /// When the shapes do not fit or an id lies outside the sequence.
@@ -100,7 +102,7 @@ pub fn prepend_class(
     ids: Option<&Tensor>,
     compute: Compute,
 ) -> Result<Tensor> {
-    if !compute.fused(patches.device()) || positions.track_op() {
+    if !compute.fused(patches.device()) {
         return reference::prepend_class(patches, class, positions, ids);
     }
     let (batch, kept, dim) = patches.dims3()?;
@@ -121,19 +123,39 @@ pub fn prepend_class(
     if ids.len() != batch * kept {
         bail!("{} ids for {kept} patches of {batch} samples", ids.len());
     }
-    let op = Prepend { batch, kept, dim, positions: positions.contiguous()?, ids };
-    patches.contiguous()?.apply_op2(&class.contiguous()?, op)
+    let op = Prepend { batch, kept, dim, ids };
+    patches.contiguous()?.apply_op3(&class.contiguous()?, &positions.contiguous()?, op)
 }
 
 struct Prepend {
     batch: usize,
     kept: usize,
     dim: usize,
-    positions: Tensor,
     ids: Vec<u32>,
 }
 
-impl CustomOp2 for Prepend {
+impl Prepend {
+    /// The gradient of positions `[rows, dim]` that all samples share: the sum of what each sample's rows got.
+    fn of_positions(&self, gradient: &[f32], rows: usize) -> Vec<f32> {
+        let dim = self.dim;
+        let mut out = vec![0.0_f32; rows * dim];
+        for (sample, ids) in gradient.chunks_exact((self.kept + 1) * dim).zip(self.sample_ids()) {
+            let rows = std::iter::once(0).chain(ids.iter().map(|id| 1 + *id as usize));
+            for (from, row) in sample.chunks_exact(dim).zip(rows) {
+                let to = &mut out[row * dim..][..dim];
+                to.iter_mut().zip(from).for_each(|(to, x)| *to += x);
+            }
+        }
+        out
+    }
+
+    /// The ids of each sample; also where a sample has none.
+    fn sample_ids(&self) -> impl Iterator<Item = &[u32]> {
+        (0..self.batch).map(|sample| &self.ids[sample * self.kept..][..self.kept])
+    }
+}
+
+impl CustomOp3 for Prepend {
     fn name(&self) -> &'static str {
         "prepend-class"
     }
@@ -144,9 +166,11 @@ impl CustomOp2 for Prepend {
         layout: &Layout,
         class: &CpuStorage,
         class_layout: &Layout,
+        positions: &CpuStorage,
+        positions_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (patches, class) = (slice(patches, layout)?, slice(class, class_layout)?);
-        let positions = Numbers::of(&self.positions)?;
+        let positions = slice(positions, positions_layout)?;
         let dim = self.dim;
         let mut out = Vec::with_capacity(self.batch * (self.kept + 1) * dim);
         for sample in 0..self.batch {
@@ -163,9 +187,10 @@ impl CustomOp2 for Prepend {
         &self,
         patches: &Tensor,
         class: &Tensor,
+        positions: &Tensor,
         _out: &Tensor,
         gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
         let gradient = Numbers::of(&gradient)?;
         let dim = self.dim;
@@ -175,9 +200,14 @@ impl CustomOp2 for Prepend {
             sum.iter_mut().zip(&sample[..dim]).for_each(|(sum, x)| *sum += x);
             own.extend_from_slice(&sample[dim..]);
         }
+        let of_positions = positions.track_op().then(|| {
+            let values = self.of_positions(&gradient, positions.dim(1)?);
+            Tensor::from_vec(values, positions.shape(), positions.device())
+        });
         Ok((
             Some(Tensor::from_vec(own, patches.shape(), patches.device())?),
             Some(Tensor::from_vec(sum, class.shape(), class.device())?),
+            of_positions.transpose()?,
         ))
     }
 }

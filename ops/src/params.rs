@@ -25,6 +25,12 @@ pub enum Init {
         /// Standard deviation.
         std: f64,
     },
+    /// Normal with mean zero, drawn again where it is not within -2 to 2: as timm's and PyTorch's `trunc_normal_`, whose
+    /// bounds do not scale with the deviation either.
+    TruncatedNormal {
+        /// Standard deviation before that; of the order of 1 at most, or few draws are within.
+        std: f64,
+    },
     /// Uniform within `sqrt(6 / (fan_in + fan_out))` of zero (Glorot and Bengio, 2010).
     XavierUniform {
         /// Inputs of the linear layer.
@@ -40,6 +46,9 @@ impl Init {
             Init::Zeros => vec![0.0; count],
             Init::Ones => vec![1.0; count],
             Init::Normal { std } => (0..count).map(|_| (normal(rng) * std) as f32).collect(),
+            Init::TruncatedNormal { std } => {
+                (0..count).map(|_| truncated_normal(std, rng) as f32).collect()
+            }
             Init::XavierUniform { fan_in, fan_out } => {
                 let bound = (6.0 / (fan_in + fan_out) as f64).sqrt();
                 (0..count).map(|_| ((rng.random::<f64>() * 2.0 - 1.0) * bound) as f32).collect()
@@ -52,6 +61,16 @@ impl Init {
 fn normal(rng: &mut ChaCha8Rng) -> f64 {
     let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
     radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
+}
+
+/// A normal draw, repeated until it is within -2 to 2.
+fn truncated_normal(std: f64, rng: &mut ChaCha8Rng) -> f64 {
+    loop {
+        let draw = normal(rng) * std;
+        if draw.abs() <= 2.0 {
+            return draw;
+        }
+    }
 }
 
 /// A named tensor of a model.
@@ -126,6 +145,15 @@ impl Params {
         registry.add(name, &value, true)
     }
 
+    /// Defines a trainable parameter that starts from these values.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn weight_from(&self, name: &str, value: &Tensor) -> Result<Tensor> {
+        let name = format!("{}{name}", self.prefix);
+        self.lock().add(name, value, true)
+    }
+
     /// Defines a tensor that is saved with the model but not trained.
     ///
     /// # Errors
@@ -178,4 +206,39 @@ fn name_rng(seed: u64, name: &str) -> ChaCha8Rng {
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&hash.to_le_bytes());
     ChaCha8Rng::from_seed(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(init: Init) -> Vec<f32> {
+        let params = Params::new(3, &Device::Cpu);
+        params.weight("w", 20_000, init).unwrap().to_vec1().unwrap()
+    }
+
+    fn deviation(values: &[f32]) -> f64 {
+        let squares: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
+        (squares / values.len() as f64).sqrt()
+    }
+
+    /// A standard normal within -2 to 2 has a deviation of 0.8796.
+    #[test]
+    fn truncated_draws_stay_within_two() {
+        let wide = drawn(Init::TruncatedNormal { std: 1.0 });
+        assert!(wide.iter().all(|v| v.abs() <= 2.0));
+        assert!((deviation(&wide) - 0.8796).abs() < 0.01, "{}", deviation(&wide));
+        let narrow = deviation(&drawn(Init::TruncatedNormal { std: 2e-5 }));
+        assert!((narrow / 2e-5 - 1.0).abs() < 0.02, "{narrow}");
+    }
+
+    #[test]
+    fn a_weight_may_start_from_given_values() {
+        let params = Params::new(0, &Device::Cpu);
+        let value = Tensor::new(&[1f32, 2.0], &Device::Cpu).unwrap();
+        let weight = params.pp("a").weight_from("w", &value).unwrap();
+        assert!(weight.track_op() && params.trainable()[0].name == "a.w");
+        assert_eq!(weight.to_vec1::<f32>().unwrap(), [1.0, 2.0]);
+        assert!(params.pp("a").weight_from("w", &value).is_err());
+    }
 }

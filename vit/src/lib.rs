@@ -21,7 +21,7 @@ pub use error::{Error, Result};
 pub use mlp::Mlp;
 pub use norm::Norm;
 pub use preset::Preset;
-pub use vit::Vit;
+pub use vit::{Vit, VitOptions};
 
 /// What an encoder is built of and from, so that it can be without the crates below this one.
 pub use longmae_ops::Params;

@@ -4,9 +4,27 @@ use longmae_patching::{PatchEmbed, PatchGrid, Tokenizer, sincos_positions};
 
 use crate::{Backbone, Block, DropPath, Norm, Result, VitConfig};
 
+/// What differs between MAE's encoder, which the default is, and what is built on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VitOptions {
+    /// Whether a layer norm (`norm`) follows the last block. Without it the tokens are given as the block left them, for
+    /// heads that have a norm of their own.
+    pub final_norm: bool,
+    /// Whether `pos_embed` is trained, as timm does it; it starts from the sin-cos positions all the same.
+    pub trainable_positions: bool,
+}
+
+impl Default for VitOptions {
+    /// MAE's encoder: a final norm, fixed positions.
+    fn default() -> Self {
+        Self { final_norm: true, trainable_positions: false }
+    }
+}
+
 /// A plain Vision Transformer that can be shown a part of its tokens: MAE's encoder.
 ///
 /// Its parameters have MAE's names: `cls_token`, `pos_embed` (fixed), `patch_embed.proj`, `blocks.N`, `norm`.
+/// [`VitOptions`] change that.
 #[derive(Debug, Clone)]
 pub struct Vit {
     config: VitConfig,
@@ -14,26 +32,38 @@ pub struct Vit {
     cls_token: Tensor,
     pos_embed: Tensor,
     blocks: Vec<Block>,
-    norm: Norm,
+    norm: Option<Norm>,
     compute: Compute,
 }
 
 impl Vit {
-    /// Defines the encoder's parameters.
+    /// Defines the parameters of MAE's encoder.
     ///
     /// # Errors
     /// When the sizes make no transformer or a parameter's name is taken.
     pub fn new(config: VitConfig, params: &Params) -> Result<Self> {
+        Self::new_with(config, VitOptions::default(), params)
+    }
+
+    /// Defines the parameters of an encoder with other options.
+    ///
+    /// # Errors
+    /// When the sizes make no transformer or a parameter's name is taken.
+    pub fn new_with(config: VitConfig, options: VitOptions, params: &Params) -> Result<Self> {
         let VitConfig { grid, channels, tower } = config;
         tower.check()?;
         let positions = sincos_positions(tower.dim, grid, &params.device())?;
+        let norm = || Norm::new(tower.dim, tower.layer_norm_eps, &params.pp("norm"));
         Ok(Self {
             config,
             cls_token: params.weight("cls_token", (1, 1, tower.dim), Init::Normal { std: 0.02 })?,
-            pos_embed: params.fixed("pos_embed", &positions)?,
+            pos_embed: match options.trainable_positions {
+                true => params.weight_from("pos_embed", &positions)?,
+                false => params.fixed("pos_embed", &positions)?,
+            },
             patch_embed: PatchEmbed::new(grid, channels, tower.dim, &params.pp("patch_embed"))?,
             blocks: Block::tower(&tower, &params.pp("blocks"))?,
-            norm: Norm::new(tower.dim, tower.layer_norm_eps, &params.pp("norm"))?,
+            norm: options.final_norm.then(norm).transpose()?,
             compute: params.compute(),
         })
     }
@@ -44,7 +74,7 @@ impl Vit {
     }
 
     /// Encodes the patches `visible` `[batch, kept]` (u32) of `images` `[batch, channels, height, width]`, or
-    /// all of them, to `[batch, 1 + kept, dim]`, class token first, after the final norm.
+    /// all of them, to `[batch, 1 + kept, dim]`, class token first, after the final norm if there is one.
     ///
     /// # Errors
     /// When images, positions or drop path do not fit the model.
@@ -58,7 +88,10 @@ impl Vit {
         let mut x =
             prepend_class(&patches, &self.cls_token, &self.pos_embed, visible, self.compute)?;
         x = Block::forward_tower(&self.blocks, &x, drop)?;
-        self.norm.forward(&x)
+        match &self.norm {
+            Some(norm) => norm.forward(&x),
+            None => Ok(x),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod gather;
 mod linear;
 mod norm;
 mod pixel_loss;
+mod pool;
 mod softmax;
 
 pub use attention::attention;
@@ -14,4 +15,5 @@ pub use gather::{gather_tokens, prepend_class, restore_tokens};
 pub use linear::linear;
 pub use norm::layer_norm;
 pub use pixel_loss::{normalised_patches, pixel_loss};
+pub use pool::mean_tokens;
 pub use softmax::softmax;

@@ -5,6 +5,7 @@ pub(crate) mod average;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512_bf16;
 pub(crate) mod convert;
+pub(crate) mod lars;
 pub(crate) mod math;
 pub(crate) mod norm;
 pub(crate) mod pixel;

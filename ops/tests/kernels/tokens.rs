@@ -1,7 +1,7 @@
-//! Choosing, ordering and completing tokens: copies, so results are the plain ones bit for bit.
+//! Choosing, ordering and completing tokens: copies, so results are the plain ones bit for bit. And their means.
 
 use candle_core::{Result, Tensor};
-use longmae_ops::{gather_tokens, prepend_class, reference, restore_tokens};
+use longmae_ops::{gather_tokens, mean_tokens, prepend_class, reference, restore_tokens};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -105,15 +105,52 @@ fn one_restore(
 }
 
 #[test]
-fn positions_that_are_trained_get_a_gradient() {
+fn trained_positions_of_the_decoder_get_a_gradient() {
     let order = ids(&shuffled(2, 6));
     let inputs = [random((2, 4, 5), 1), random((1, 1, 5), 2), random((1, 7, 5), 3)];
     let plain = |x: &[Tensor]| reference::restore_tokens(&x[0], &x[1], &order, Some(&x[2]));
     let fused = |x: &[Tensor]| restore_tokens(&x[0], &x[1], &order, Some(&x[2]), FP32);
     check("restore", &inputs, fused, plain);
+}
 
-    let inputs = [random((2, 6, 5), 1), random((1, 1, 5), 2), random((1, 7, 5), 3)];
-    let plain = |x: &[Tensor]| reference::prepend_class(&x[0], &x[1], &x[2], None);
-    let fused = |x: &[Tensor]| prepend_class(&x[0], &x[1], &x[2], None, FP32);
-    check("prepend", &inputs, fused, plain);
+#[test]
+fn trained_positions_of_the_encoder_get_a_gradient() {
+    for [batch, length, dim] in SIZES {
+        let half = length.div_ceil(2);
+        for (kept, ids) in [(length, None), (half, Some(ids(&choice(batch, half, length))))] {
+            let inputs = [
+                random((batch, kept, dim), 1),
+                random((1, 1, dim), 2),
+                random((1, 1 + length, dim), 3),
+            ];
+            let plain = |x: &[Tensor]| reference::prepend_class(&x[0], &x[1], &x[2], ids.as_ref());
+            let fused = |x: &[Tensor]| prepend_class(&x[0], &x[1], &x[2], ids.as_ref(), FP32);
+            check(&format!("prepend {kept} of {batch} x {length} x {dim}"), &inputs, fused, plain);
+        }
+    }
+}
+
+#[test]
+fn means_are_the_plain_ones() {
+    for [batch, length, dim] in SIZES {
+        for (start, count) in
+            [(0, 1), (length - 1, 1), (length / 2, length.div_ceil(2)), (0, length)]
+        {
+            let plain = |x: &[Tensor]| reference::mean_tokens(&x[0], start, count);
+            let fused = |x: &[Tensor]| mean_tokens(&x[0], start, count, FP32);
+            let what = format!("mean of {count} from {start} of {batch} x {length} x {dim}");
+            let inputs = [random((batch, length, dim), 1)];
+            let found = run(Draw::Full, &inputs, fused).unwrap();
+            let expected = oracle(Draw::Full, &inputs, plain);
+            assert_all_near(&what, &found, &expected, within(1e-6, 1e-6));
+        }
+    }
+}
+
+#[test]
+fn means_of_tokens_that_are_not_there_are_refused() {
+    let tokens = random((2, 3, 4), 1);
+    for (start, count) in [(0, 0), (3, 1), (1, 3), (usize::MAX, 2)] {
+        assert!(mean_tokens(&tokens, start, count, FP32).is_err(), "{start} {count}");
+    }
 }
