@@ -16,10 +16,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("longmae-data", &["longmae-hub"]),
     ("longmae-hub", &[]),
     ("longmae-train", &["longmae-ops"]),
-    (
-        "longmae-finetune",
-        &["longmae-ops", "longmae-patching", "longmae-vit", "longmae-data"],
-    ),
+    ("longmae-finetune", &["longmae-ops", "longmae-patching", "longmae-vit", "longmae-data"]),
     ("longmae-report", &["longmae-patching"]),
     // An encoder is to be used with these alone.
     ("longmae-examples", &["longmae-vit", "longmae-weights", "longmae-data"]),
