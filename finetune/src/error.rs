@@ -23,5 +23,13 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// A label that is no class.
+    pub(crate) fn label(label: u32, classes: usize) -> Self {
+        let found = format!("class {label}");
+        Self::Setting { name: "label", found, expected: format!("below {classes}, the classes") }
+    }
+}
+
 /// A result with this crate's error.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,5 +1,5 @@
 use candle_core::Tensor;
-use longmae_ops::{Compute, Init, Linear, Params, QkvBias, attention, linear};
+use longmae_ops::{Compute, Init, Linear, Params, QkvBias, attention, linear, reference};
 
 use crate::{Result, TowerConfig};
 
@@ -44,5 +44,24 @@ impl Attention {
         let qkv = linear(x, &self.qkv, Some(&self.bias.tensor()?), self.compute)?;
         let mixed = attention(&qkv, self.heads, self.compute)?;
         Ok(self.proj.forward(&mixed)?)
+    }
+
+    /// How much the first token of `x` `[batch, tokens, dim]` attends to each: `[batch, heads, tokens]`, summing up to 1
+    /// over tokens.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn weights_of_first(&self, x: &Tensor) -> Result<Tensor> {
+        let (batch, tokens, dim) = x.dims3()?;
+        let head = dim / self.heads;
+        let qkv = linear(x, &self.qkv, Some(&self.bias.tensor()?), self.compute)?;
+        let part = |part: usize, tokens: usize| {
+            let of_all = qkv.narrow(2, part * dim, dim)?.narrow(1, 0, tokens)?;
+            let by_head = of_all.reshape((batch, tokens, self.heads, head))?;
+            by_head.transpose(1, 2)?.contiguous()
+        };
+        let query = (part(0, 1)? * (head as f64).powf(-0.5))?;
+        let scores = query.matmul(&part(1, tokens)?.transpose(2, 3)?)?;
+        Ok(reference::softmax(&scores.squeeze(2)?)?)
     }
 }

@@ -89,6 +89,11 @@ impl Block {
         Ok((&x + scaled(1, self.mlp.forward(&self.norm2.forward(&x)?)?)?)?)
     }
 
+    /// How much the first token of `x` `[batch, tokens, dim]` attends to each in this block, `[batch, heads, tokens]`.
+    pub(crate) fn weights_of_first(&self, x: &Tensor) -> Result<Tensor> {
+        self.attn.weights_of_first(&self.norm1.forward(x)?)
+    }
+
     /// The parameters, as the fused block takes them.
     fn weights(&self) -> BlockWeights {
         BlockWeights {

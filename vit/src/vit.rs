@@ -93,6 +93,20 @@ impl Vit {
             None => Ok(x),
         }
     }
+
+    /// How much the class token attends to itself and to each patch of whole images `[batch, channels, height, width]` in
+    /// the last block: `[batch, heads, 1 + patches]`, summing up to 1 over tokens. It is there to be looked at.
+    ///
+    /// # Errors
+    /// When the images do not fit the model.
+    pub fn class_attention(&self, images: &Tensor) -> Result<Tensor> {
+        let patches = self.patch_embed.tokens(images, None)?;
+        let x = prepend_class(&patches, &self.cls_token, &self.pos_embed, None, self.compute)?;
+        let Some((last, before)) = self.blocks.split_last() else {
+            return Err(crate::Error::Zero("depth"));
+        };
+        last.weights_of_first(&Block::forward_tower(before, &x, None)?)
+    }
 }
 
 impl Backbone for Vit {
