@@ -5,11 +5,14 @@
 mod allocator;
 mod batching;
 mod choice;
+mod classify;
 mod data;
 mod download;
 mod environment;
 mod exit;
 mod image_size;
+mod labels;
+mod linprobe;
 mod output;
 mod pretrain;
 mod ranks;
@@ -53,6 +56,12 @@ enum Command {
     /// Pre-train a masked autoencoder (the same as `mae-pretrain`).
     #[command(args_override_self = true, allow_negative_numbers = true)]
     Pretrain(Box<pretrain::Args>),
+    /// Fine-tune an encoder to tell the classes of images, or evaluate a classifier.
+    #[command(args_override_self = true, allow_negative_numbers = true)]
+    Classify(Box<classify::Args>),
+    /// Train, or solve, a linear classifier on a frozen encoder's features.
+    #[command(args_override_self = true, allow_negative_numbers = true)]
+    Linprobe(Box<linprobe::Args>),
     /// Look at a dataset, or measure how fast it is read.
     Data(Box<data::Args>),
     /// List the built-in recipes, or show one.
@@ -80,6 +89,8 @@ pub fn longmae(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Longmae { command: Command::Pretrain(args) }) => {
             exit::code(pretrain::run(*args, "longmae pretrain"))
         }
+        Ok(Longmae { command: Command::Classify(args) }) => exit::code(classify::run(*args)),
+        Ok(Longmae { command: Command::Linprobe(args) }) => exit::code(linprobe::run(*args)),
         Ok(Longmae { command: Command::Recipes(args) }) => exit::code(recipes::run(&args)),
         Ok(Longmae { command: Command::Data(args) }) => exit::code(data::run(&args)),
         Ok(Longmae { command: Command::Reconstruct(args) }) => exit::code(reconstruct::run(&args)),

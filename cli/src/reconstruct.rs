@@ -21,7 +21,8 @@ use crate::choice::one_of;
 use crate::exit::usage;
 use crate::image_size::ImageSize;
 use crate::output::line;
-use crate::pretrain::{self, image_spec, open_weights, statistics};
+use crate::pretrain::{self, image_spec, statistics};
+use crate::run::weights::{open_weights, vars};
 use crate::terminal::plural;
 use crate::weights::{KnownFlags, with_flags};
 
@@ -169,7 +170,7 @@ fn load(
     config.encoder.grid = to;
     let params = Params::new(0, &Device::Cpu);
     let mae = Mae::new(config, &params).with_context(|| checkpoint.path().display().to_string())?;
-    let vars = pretrain::vars(&params);
+    let vars = vars(&params.all());
     let how = Adapt::to_grid([to.rows(), to.cols()]).grid_of_file([from.rows(), from.cols()]);
     let adaptation = checkpoint.adapt(&vars, &how)?;
     adaptation.load()?;

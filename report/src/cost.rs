@@ -83,6 +83,24 @@ impl ModelShape {
         })
     }
 
+    /// Counts what the encoder alone costs, as a classifier has it; heads are left out, which are small.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::cost`].
+    pub fn encoder_cost(&self) -> Result<Cost> {
+        let whole = self.cost()?;
+        let forward_flops = self.encoder_flops();
+        Ok(Cost {
+            decoder_tokens: 0,
+            decoder_parameters: 0,
+            position_values: ((self.patches() + 1) * self.encoder.dim) as u64,
+            forward_flops,
+            training_flops: 3.0 * forward_flops,
+            ..whole
+        })
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         let (rows, columns) = self.grid;
         for (name, size) in [

@@ -89,7 +89,19 @@ impl ModelShape {
     ///
     /// [`Error::Shape`](crate::Error::Shape) if the model's sizes contradict each other.
     pub fn memory_estimate(&self, batch: usize, model: &ActivationModel) -> Result<Memory> {
-        let cost = self.cost()?;
+        Ok(self.memory(&self.cost()?, batch, model))
+    }
+
+    /// The same for the encoder alone, as a classifier has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::memory_estimate`].
+    pub fn encoder_memory_estimate(&self, batch: usize, model: &ActivationModel) -> Result<Memory> {
+        Ok(self.memory(&self.encoder_cost()?, batch, model))
+    }
+
+    fn memory(&self, cost: &Cost, batch: usize, model: &ActivationModel) -> Memory {
         let parameters = cost.encoder_parameters as f64 + cost.decoder_parameters as f64;
         let parameter_bytes = BYTES_PER_PARAMETER * parameters;
         let towers = [
@@ -102,11 +114,11 @@ impl ModelShape {
         let worked_on = if model.recomputed { worked_on.fold(0.0, f64::max) } else { 0.0 };
         let values_per_image = kept + worked_on + model.image_tensors * self.image_values();
         let activation_bytes = model.bytes_per_value * batch as f64 * values_per_image;
-        Ok(Memory {
+        Memory {
             parameter_bytes,
             activation_bytes,
             total_bytes: parameter_bytes + activation_bytes + model.process_bytes,
-        })
+        }
     }
 }
 
@@ -205,6 +217,19 @@ mod tests {
             activations(ActivationModel { image_tensors: 1.0, ..nothing }),
             3.0 * 448.0 * 448.0
         );
+    }
+
+    #[test]
+    fn an_encoder_alone_takes_less() {
+        let model = ActivationModel::fused(4.0, false);
+        let whole = long().memory_estimate(8, &model).unwrap();
+        let encoder = long().encoder_memory_estimate(8, &model).unwrap();
+        let decoder = 16.0 * long().cost().unwrap().decoder_parameters as f64;
+        assert_eq!(whole.parameter_bytes - encoder.parameter_bytes, decoder);
+        assert!(encoder.activation_bytes < whole.activation_bytes);
+        let flops = long().encoder_cost().unwrap();
+        assert!(flops.forward_flops < long().cost().unwrap().forward_flops);
+        assert_eq!(flops.training_flops, 3.0 * flops.forward_flops);
     }
 
     #[test]

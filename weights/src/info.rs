@@ -61,6 +61,18 @@ pub struct ModelInfo {
     pub loss: Option<f64>,
     /// The longmae version that wrote the file.
     pub code_version: String,
+    /// What a classifier's head says; none where there is no head, or nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classifier: Option<ClassifierInfo>,
+}
+
+/// What a classifier tells, and from what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassifierInfo {
+    /// Which tokens it looks at: the `mean` of the patch tokens, or the `class` token.
+    pub pool: String,
+    /// Names of the classes, in the order of the head's rows.
+    pub classes: Vec<String>,
 }
 
 /// The keys without which `longmae.info` is refused.
@@ -185,6 +197,7 @@ mod tests {
             epochs: Some(3.1),
             loss: Some(0.1 + 0.2),
             code_version: "0.1.0".into(),
+ classifier: None,
         }
     }
 

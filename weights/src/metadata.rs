@@ -22,6 +22,8 @@ pub enum Kind {
     Encoder,
     /// Encoder and decoder: what pre-training goes on from and what reconstructs images.
     Full,
+    /// Encoder and a classifier's head: what images are classified with.
+    Classifier,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
         match self {
             Kind::Encoder => "encoder",
             Kind::Full => "full",
+            Kind::Classifier => "classifier",
         }
     }
 }
@@ -43,7 +46,7 @@ impl fmt::Display for Kind {
 /// What a checkpoint written by longmae says about itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metadata {
-    /// Encoder alone, or the full model.
+    /// Encoder alone, the full model, or a classifier.
     pub kind: Kind,
     /// Sizes, normalisation and training.
     pub info: ModelInfo,
@@ -83,11 +86,12 @@ impl Metadata {
         let kind = match get(KEY_KIND)?.as_str() {
             "encoder" => Kind::Encoder,
             "full" => Kind::Full,
+            "classifier" => Kind::Classifier,
             other => {
                 return Err(bad(
                     path,
                     KEY_KIND,
-                    format!("is `{other}`, expected `encoder` or `full`"),
+                    format!("is `{other}`, expected `encoder`, `full` or `classifier`"),
                 ));
             }
         };

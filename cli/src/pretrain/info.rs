@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::bail;
-use candle_core::Var;
 use longmae_mae::{DecoderConfig, MaeConfig};
 use longmae_ops::Params;
 use longmae_patching::PatchGrid;
@@ -13,8 +12,7 @@ use longmae_weights::{Adapt, Checkpoint, Kind, Metadata, ModelInfo, TowerInfo, i
 use super::settings::Settings;
 use crate::recipe;
 use crate::run::Started;
-use crate::terminal::plural;
-use crate::weights::find;
+use crate::run::weights::{few, open_weights, tower_info, vars};
 
 /// What a file written by this run says of itself.
 pub fn metadata(
@@ -37,8 +35,8 @@ pub fn metadata(
         mask_ratio: settings.masks.ratio,
         mask_strategy: settings.mask_strategy.clone(),
         mask_count: settings.flags.mask_count.clone().unwrap_or_default(),
-        encoder: tower(&encoder.tower),
-        decoder: Some(tower(&decoder.tower)),
+        encoder: tower_info(&encoder.tower),
+        decoder: Some(tower_info(&decoder.tower)),
         decoder_downsampling: decoder.downsampling,
         pred_downsampling: decoder.pred_downsampling,
         key_bias: encoder.tower.key_bias,
@@ -48,26 +46,13 @@ pub fn metadata(
         epochs: Some(epochs),
         loss,
         code_version: env!("CARGO_PKG_VERSION").to_owned(),
+ classifier: None,
     };
     // What a machine chose for itself is no part of what was computed.
     let mut flags = settings.flags.clone();
     (flags.machine.workers, flags.machine.threads) = (None, None);
     let recipe = recipe::to_table(&flags)?.to_string();
     Ok(Metadata { kind, info, recipe: Some(recipe) })
-}
-
-fn tower(config: &TowerConfig) -> TowerInfo {
-    TowerInfo {
-        dim: config.dim,
-        depth: config.depth,
-        heads: config.heads,
-        mlp_ratio: config.mlp_ratio,
-    }
-}
-
-/// Every tensor of a model under its name.
-pub fn vars(params: &Params) -> Vec<(String, Var)> {
-    params.all().into_iter().map(|param| (param.name, param.var)).collect()
 }
 
 /// The configuration of a whole model as a file says it.
@@ -144,7 +129,7 @@ pub fn load_weights(path: &Path, params: &Params, settings: &Settings) -> anyhow
     let grid = settings.mae.encoder.grid;
     // Whoever asks for other patches or channels asks for other predictions: those learned before have no place there.
     let mut how = Adapt::to_grid([grid.rows(), grid.cols()]).leaving_prediction();
-    let vars = vars(params);
+    let vars = vars(&params.all());
     if checkpoint.kind() == Some(Kind::Encoder) && !partial {
         // What does not fit at all is said first.
         let encoder: Vec<_> = vars.into_iter().filter(|(name, _)| is_encoder(name)).collect();
@@ -196,18 +181,4 @@ fn other_eps(file: &Checkpoint, settings: &Settings) -> Option<String> {
     let eps = settings.mae.encoder.tower.layer_norm_eps;
     let stored = file.metadata()?.info.layer_norm_eps;
     (stored != eps).then(|| format!("layer norms: eps {stored:e} in the file, {eps:e} here"))
-}
-
-/// How many there are, and the first few.
-fn few(what: &str, names: &[String]) -> Option<String> {
-    const SHOWN: usize = 8;
-    let more = if names.len() > SHOWN { ", ..." } else { "" };
-    let first = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    (!names.is_empty())
-        .then(|| format!("{what}: {} ({first}{more})", plural(names.len() as u64, "tensor")))
-}
-
-/// Opens the weights that a reference means.
-pub fn open_weights(path: &Path) -> anyhow::Result<Checkpoint> {
-    Ok(Checkpoint::open(find(path)?)?)
 }

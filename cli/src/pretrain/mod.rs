@@ -12,7 +12,7 @@ mod validation;
 
 pub use batch::train_loader;
 pub use flags::Flags;
-pub use info::{config, mae_config, open_weights, vars};
+pub use info::{config, mae_config};
 pub use pictures::{image_spec, reconstruct, statistics};
 pub use settings::Settings;
 

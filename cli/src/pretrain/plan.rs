@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use longmae_mae::Mae;
 use longmae_ops::Params;
-use longmae_train::{AdamWConfig, BestBy, Checkpoints, Collective, TrainConfig, Trainer, Watch};
+use longmae_train::{
+    AdamWConfig, BestBy, Checkpoints, Collective, OptimizerConfig, TrainConfig, Trainer, Watch,
+};
 use toml::Table;
 
 use super::batch::{Batch, train_batches};
@@ -63,8 +65,8 @@ impl Plan for Pretraining {
         })
     }
 
-    fn optimizer(settings: &Settings) -> AdamWConfig {
-        AdamWConfig { weight_decay: settings.common.weight_decay, ..AdamWConfig::default() }
+    fn optimizer(settings: &Settings) -> OptimizerConfig {
+        AdamWConfig { weight_decay: settings.common.weight_decay, ..AdamWConfig::default() }.into()
     }
 
     fn best() -> BestBy {

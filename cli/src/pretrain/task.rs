@@ -11,6 +11,7 @@ use longmae_weights::{Checkpoint, Kind, is_encoder, save};
 use super::batch::Batch;
 use super::info;
 use super::settings::Settings;
+use crate::run::weights::vars;
 
 /// A model with what its files say of it.
 pub struct PretrainTask {
@@ -44,7 +45,7 @@ impl PretrainTask {
     }
 
     fn vars(&self) -> Vec<(String, Var)> {
-        info::vars(&self.params)
+        vars(&self.params.all())
     }
 }
 

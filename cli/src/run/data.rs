@@ -28,6 +28,11 @@ impl Sources {
         })
     }
 
+    /// Opens one source, as the settings read images.
+    pub fn open_one(spec: &Spec, common: &Common) -> anyhow::Result<Arc<dyn Source>> {
+        open(spec, common)
+    }
+
     /// The images that pictures are made of: those held out, if there are any.
     pub fn shown(&self) -> &Arc<dyn Source> {
         self.validation.as_ref().unwrap_or(&self.train)

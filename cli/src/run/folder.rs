@@ -23,6 +23,8 @@ pub const METRICS: &str = "metrics.jsonl";
 pub const RECONSTRUCTIONS: &str = "reconstructions";
 /// The pre-trained encoder, written at a run's end.
 pub const ENCODER: &str = "encoder.safetensors";
+/// The fine-tuned classifier, written at a run's end.
+pub const CLASSIFIER: &str = "classifier.safetensors";
 /// The loss curve.
 pub const LOSS: &str = "loss.svg";
 const CHANGES: &str = "changes.jsonl";
@@ -214,7 +216,7 @@ fn newest(name: &str) -> Option<PathBuf> {
 
 /// Whether a folder has anything of a run in it.
 fn holds_run(path: &Path) -> bool {
-    [RECIPE, CHECKPOINTS, ENCODER, METRICS].iter().any(|name| path.join(name).exists())
+    [RECIPE, CHECKPOINTS, ENCODER, CLASSIFIER, METRICS].iter().any(|name| path.join(name).exists())
 }
 
 /// What lies where in a run's folder. While it is held, no other process can train there.

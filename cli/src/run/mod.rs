@@ -4,6 +4,8 @@ mod batches;
 mod changes;
 mod curve;
 mod data;
+pub mod dry_run;
+pub mod evaluation;
 pub mod flags;
 mod folder;
 pub mod numbers;
@@ -12,16 +14,17 @@ mod plan;
 mod recipe_file;
 mod session;
 mod settings;
+pub mod weights;
 mod words;
 
 pub use batches::{RunBatches, loader_config};
 pub use curve::Chart;
 pub use data::Sources;
-pub use folder::{CHECKPOINTS, ENCODER, LOSS, METRICS, RECIPE, RECONSTRUCTIONS, RunFolder};
+pub use folder::{CHECKPOINTS, CLASSIFIER, ENCODER, LOSS, METRICS, RECIPE, RECONSTRUCTIONS, RunFolder};
 pub use observer::Events;
 pub use plan::{Lead, Plan, Prepared};
 pub use session::train_config;
-pub use settings::{Common, Defaults, Groups, RunSettings};
+pub use settings::{Common, Defaults, Groups, RunSettings, ValidationData};
 pub use words::{Started, too_large};
 
 use std::path::PathBuf;
@@ -67,6 +70,20 @@ pub struct Args<F: clap::Args> {
     set: Vec<String>,
     #[command(flatten)]
     flags: F,
+}
+
+impl<F: Keys> Args<F> {
+    /// The settings that recipe, `--set` and flags give together, as they are written: as a table and as flags.
+    pub fn given<P: Plan>(&self) -> anyhow::Result<(Table, F)> {
+        let asked = Asked::new(self, P::default_recipe)?;
+        let flags = recipe::to_flags(&format!("recipe {}", asked.name), &asked.table)?;
+        Ok((asked.table, flags))
+    }
+
+    /// Where to write.
+    pub fn out(&self) -> Option<&std::path::Path> {
+        self.out.as_deref()
+    }
 }
 
 /// What was asked for, before the run's folder is looked at.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use longmae_train::{AdamWConfig, BestBy, Collective, Task, TrainConfig, Trainer, Watch};
+use longmae_train::{BestBy, Collective, OptimizerConfig, Task, TrainConfig, Trainer, Watch};
 use toml::Table;
 
 use super::curve::Chart;
@@ -29,7 +29,7 @@ pub trait Plan: Sized {
     fn prepare(settings: &Self::Settings) -> anyhow::Result<Prepared<Self>>;
 
     /// How it is optimised.
-    fn optimizer(settings: &Self::Settings) -> AdamWConfig;
+    fn optimizer(settings: &Self::Settings) -> OptimizerConfig;
 
     /// The number that says which checkpoint is best, where there is validation.
     fn best() -> BestBy;

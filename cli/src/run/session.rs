@@ -194,7 +194,7 @@ pub fn train_config<P: Plan>(
             warmup_epochs: common.warmup_epochs.unwrap_or(epochs / 20.0),
             epochs,
         },
-        adamw: P::optimizer(settings),
+        optimizer: P::optimizer(settings),
         clip_grad: common.clip_grad,
         ema: common.ema,
         rollback: common.rollback,

@@ -1,0 +1,31 @@
+//! `longmae linprobe`: how much of an image's class a linear classifier reads off a frozen encoder.
+
+mod dry_run;
+mod exact;
+mod flags;
+mod model;
+mod plan;
+mod settings;
+mod task;
+
+use crate::run;
+use flags::Flags;
+use plan::Probing;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Make features once and solve logistic regression on them, instead of training the probe as published: minutes, not
+    /// hours, and the same from run to run
+    #[arg(long, help_heading = "Run")]
+    exact: bool,
+    #[command(flatten)]
+    run: run::Args<Flags>,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    if args.exact {
+        return exact::run(&args.run);
+    }
+    run::run::<Probing>(args.run, "longmae linprobe")
+}

@@ -1,0 +1,94 @@
+//! A linear probe as something to optimise.
+
+use std::path::Path;
+
+use longmae_finetune::probes::Mode;
+use longmae_finetune::soft_cross_entropy;
+use longmae_train::{BoxError, ModelWriter, NamedParam, StepContext, StepOutput, Task};
+use longmae_weights::{Checkpoint, ClassifierInfo, Kind, Metadata, ModelInfo, save};
+
+use super::model::Probed;
+use super::settings::Settings;
+use crate::classify::{Batch, Scorer, Scores};
+use crate::labels::Classes;
+use crate::recipe;
+use crate::run::weights::{encoder_info, vars};
+
+/// A probe with what its files say of it.
+pub struct ProbeTask {
+    pub model: Probed,
+    info: ModelInfo,
+    recipe: String,
+    steps_per_epoch: u64,
+}
+
+impl ProbeTask {
+    pub fn new(
+        model: Probed,
+        settings: &Settings,
+        classes: &Classes,
+        steps_per_epoch: u64,
+    ) -> anyhow::Result<Self> {
+        // What a machine chose for itself is no part of what was computed.
+        let mut flags = settings.flags.clone();
+        (flags.machine.workers, flags.machine.threads) = (None, None);
+        let head =
+            ClassifierInfo { pool: settings.pool.to_string(), classes: classes.names.clone() };
+        let info = encoder_info(&settings.common.encoder, &settings.flags.data);
+        Ok(Self {
+            info: ModelInfo { classifier: Some(head), ..info },
+            recipe: recipe::to_table(&flags)?.to_string(),
+            model,
+            steps_per_epoch,
+        })
+    }
+
+    /// Writes encoder and probe, after `step` steps at this loss.
+    pub fn save(&self, path: &Path, step: u64, loss: Option<f64>) -> anyhow::Result<()> {
+        self.writer(step, loss)(path).map_err(anyhow::Error::from_boxed)
+    }
+
+    fn writer(&self, steps: u64, loss: Option<f64>) -> ModelWriter {
+        let epochs = Some(steps as f64 / self.steps_per_epoch as f64);
+        let info = ModelInfo { steps, epochs, loss, ..self.info.clone() };
+        let metadata =
+            Metadata { kind: Kind::Classifier, info, recipe: Some(self.recipe.clone()) };
+        let live = vars(&self.model.params.all()).into_iter();
+        let tensors: Vec<_> = live.map(|(name, var)| (name, var.as_detached_tensor())).collect();
+        Box::new(move |path| Ok(save(path, &metadata, &tensors)?))
+    }
+}
+
+impl Scores for ProbeTask {
+    fn scorer(&self) -> &dyn Scorer {
+        &self.model
+    }
+}
+
+impl Task for ProbeTask {
+    type Batch = Batch;
+
+    fn loss(&self, batch: &Batch, _context: &StepContext) -> Result<StepOutput, BoxError> {
+        let logits = self.model.forward(&batch.images, Mode::Train)?;
+        let loss = soft_cross_entropy(&logits, &batch.targets)?;
+        Ok(StepOutput { loss, samples: batch.ids.len() })
+    }
+
+    fn parameters(&self) -> Vec<NamedParam> {
+        let trainable = self.model.params.trainable();
+        trainable.iter().filter(|param| param.name.starts_with("head.")).map(NamedParam::new).collect()
+    }
+
+    fn sample_ids(&self, batch: &Batch) -> Vec<String> {
+        batch.ids.clone()
+    }
+
+    fn model_writer(&self, step: u64, loss: Option<f64>) -> Result<ModelWriter, BoxError> {
+        Ok(self.writer(step, loss))
+    }
+
+    fn load_model(&self, path: &Path) -> Result<(), BoxError> {
+        Checkpoint::open(path)?.load_into(&vars(&self.model.params.all()))?;
+        Ok(())
+    }
+}
