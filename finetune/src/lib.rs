@@ -1,6 +1,12 @@
 #![deny(missing_docs)]
 #![doc = include_str!("../README.md")]
 
+mod classifier;
 mod error;
+mod layer_decay;
+mod soft_cross_entropy;
 
+pub use classifier::{Classifier, ClassifierConfig, Pool};
 pub use error::{Error, Result};
+pub use layer_decay::{TunedParam, layer_decay};
+pub use soft_cross_entropy::soft_cross_entropy;
