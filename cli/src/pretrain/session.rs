@@ -236,7 +236,7 @@ pub fn train_config(settings: &Settings, steps_per_epoch: u64) -> anyhow::Result
             warmup_epochs: settings.warmup_epochs.unwrap_or(epochs / 20.0),
             epochs,
         },
-        adamw: settings.adamw,
+        optimizer: settings.adamw.into(),
         clip_grad: settings.clip_grad,
         ema: settings.ema,
         rollback: settings.rollback,
