@@ -29,7 +29,7 @@ class Case:
     name: str
     script: str
     pytorch: tuple
-    program: str  # `pretrain` or `encoder`
+    program: str  # `pretrain`, `encoder` or `finetune`
     longmae: tuple
 
 
@@ -55,6 +55,13 @@ def encoder_case(compiled):
     return Case(name, "pytorch_encoder.py", shared + extra, "encoder", shared)
 
 
+def finetune_case(task, precision):
+    """A step of fine-tuning a ViT-B classifier, or the logits of a batch."""
+    shared = flat({"--task": task, "--batch": 8, "--precision": precision})
+    name = {"train": "fine-tuning", "eval": "evaluation"}[task]
+    return Case(f"{name} {precision}", "pytorch_finetune.py", shared, "finetune", shared)
+
+
 def flat(options):
     return tuple(str(part) for option in options.items() for part in option)
 
@@ -65,7 +72,8 @@ def all_cases():
     cases += [pretrain_case(784, p, 448, 2, 4, "base-long") for p in precisions]
     for checkpoint in (False, True):
         cases += [pretrain_case(3136, p, 896, 2, 1, "base-long", checkpoint) for p in precisions]
-    return cases + [encoder_case(compiled) for compiled in (False, True)]
+    cases += [encoder_case(compiled) for compiled in (False, True)]
+    return cases + [finetune_case(task, p) for task in ("train", "eval") for p in precisions]
 
 
 # Running
@@ -108,7 +116,8 @@ def run_pytorch(case, options):
 
 
 def run_longmae(case, options):
-    return {"pretrain": run_pretrain, "encoder": run_encoder}[case.program](case, options)
+    programs = {"pretrain": run_pretrain, "encoder": run_encoder, "finetune": run_finetune}
+    return programs[case.program](case, options)
 
 
 def run_pretrain(case, options):
@@ -122,7 +131,13 @@ def run_pretrain(case, options):
 
 
 def run_encoder(case, options):
-    command = [str(encoder_binary(options)), *case.longmae, "--iterations", str(options.steps)]
+    command = [str(example(options, "encoder")), *case.longmae, "--iterations", str(options.steps)]
+    out, usage = measured(command, options.threads)
+    return record(json.loads(out), usage, options.steps)
+
+
+def run_finetune(case, options):
+    command = [str(example(options, "finetune")), *case.longmae, "--steps", str(options.steps)]
     out, usage = measured(command, options.threads)
     return record(json.loads(out), usage, options.steps)
 
@@ -134,8 +149,8 @@ def record(result, usage, steps):
     return kept | usage
 
 
-def encoder_binary(options):
-    return options.binary.parent / "examples" / "encoder"
+def example(options, name):
+    return options.binary.parent / "examples" / name
 
 
 def run_rounds(cases, options, machine):
@@ -242,10 +257,13 @@ def longmae_version(binary):
 def inspect(cases, options):
     """What the numbers were measured on; fails if something is missing."""
     machine = {"cpu": cpu_model(), "cores": os.cpu_count(), "threads": options.threads}
-    machine |= {"longmae": longmae_version(options.binary), "pytorch": torch_version(options.python)}
-    if any(case.program == "encoder" for case in cases) and not encoder_binary(options).is_file():
-        raise Failure(f"{encoder_binary(options)} is not built: cargo build --release -p longmae-benches --examples")
-    return machine
+    programs = {case.program for case in cases}
+    for name in programs - {"pretrain"}:
+        if not example(options, name).is_file():
+            raise Failure(f"{example(options, name)} is not built: cargo build --release -p longmae-benches --examples")
+    pretrain = "pretrain" in programs or options.binary.is_file()
+    machine["longmae"] = longmae_version(options.binary) if pretrain else "longmae's examples alone"
+    return machine | {"pytorch": torch_version(options.python)}
 
 
 def heading(machine, results, options):
@@ -267,7 +285,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", default="python3", metavar="PATH", help="a Python with torch and timm")
     parser.add_argument("--binary", type=Path, default=ROOT / "target/release/mae-pretrain", metavar="PATH",
-                        help="mae-pretrain; the encoder is looked for in examples/ beside it")
+                        help="mae-pretrain; the other programs are looked for in examples/ beside it")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=6, help=f"of a run; the first {WARM_UP} are dropped")
     parser.add_argument("--threads", type=int, default=2)

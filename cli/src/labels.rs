@@ -59,7 +59,10 @@ impl Classes {
         let theirs = source.classes();
         if !self.named || theirs.is_empty() {
             if largest >= self.len() {
-                bail!("{what}: a label is {largest}, expected one below {} (the classes trained on)", self.len());
+                bail!(
+                    "{what}: a label is {largest}, expected one below {} (the classes trained on)",
+                    self.len()
+                );
             }
             return Ok(source.clone());
         }

@@ -40,7 +40,7 @@ fn info(key_bias: bool) -> ModelInfo {
         epochs: Some(0.5),
         loss: Some(0.75),
         code_version: "0.1.0".into(),
- classifier: None,
+        classifier: None,
     }
 }
 

@@ -49,9 +49,9 @@ pub use spec::OnProgress;
 pub use spec::{OpenOptions, Spec};
 pub use subset::{Subset, split};
 pub use synthetic::Synthetic;
-pub use transform::augment::{AutoAugment, ColorJitter, RandAugment};
+pub use transform::augment::{Augment, AutoAugment, ColorJitter, RandAugment};
 pub use transform::mixup::{BatchShape, MixMode, Mixup, MixupConfig, Targets};
 pub use transform::{
-    ByolCrop, Erase, EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Normalize, RandomErasing, Size,
-    TrainTransform, Transform,
+    ByolCrop, ClassifyTransform, Erase, EvalTransform, IMAGENET_MEAN, IMAGENET_STD, Normalize,
+    RandomErasing, Size, TrainTransform, Transform,
 };

@@ -78,7 +78,7 @@ impl Case {
 }
 
 /// Sets every parameter from `weights.NAME`; a name on one side only is a failure.
-fn set_weights(params: &Params, fixture: &Fixture) {
+pub(crate) fn set_weights(params: &Params, fixture: &Fixture) {
     let all = params.all();
     for param in &all {
         param.var.set(fixture.get(&format!("weights.{}", param.name))).unwrap();

@@ -58,7 +58,7 @@ pub fn model_info(config: &MaeConfig) -> ModelInfo {
         epochs: None,
         loss: None,
         code_version: env!("CARGO_PKG_VERSION").to_owned(),
- classifier: None,
+        classifier: None,
     }
 }
 

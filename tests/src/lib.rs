@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod case;
+mod classifier;
 mod distance;
 mod fixture;
 mod hub;
@@ -9,6 +10,7 @@ mod info;
 mod python;
 
 pub use case::Case;
+pub use classifier::ClassifierCase;
 pub use distance::{assert_close, assert_relative, relative_l2};
 pub use fixture::{Fixture, fixtures, ids};
 pub use hub::{hub_script, last_line};

@@ -42,7 +42,7 @@ fn info(image_size: [usize; 2], channels: usize, tower: &TowerConfig) -> ModelIn
         epochs: Some(3.0),
         loss: Some(0.5),
         code_version: "0.1.0".into(),
- classifier: None,
+        classifier: None,
     }
 }
 

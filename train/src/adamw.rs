@@ -1,10 +1,11 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use candle_core::{Tensor, Var};
 use longmae_ops::{AdamWStep, AdamWTensor, adamw};
 
+use crate::optimizer::zeros_like;
 use crate::tensors::set_all;
-use crate::{Error, Gradients, NamedParam, Result};
+use crate::{Gradients, NamedParam, Result};
 
 /// AdamW's constants. The defaults are MAE's for pre-training.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,18 +48,8 @@ impl AdamW {
     /// # Errors
     /// When a name is listed twice.
     pub fn new(params: Vec<NamedParam>, config: AdamWConfig) -> Result<Self> {
-        let mut names = BTreeSet::new();
-        let mut moments = Vec::with_capacity(params.len());
-        for param in &params {
-            if !names.insert(&param.name) {
-                return Err(Error::DuplicateParameter(param.name.clone()));
-            }
-            let zeros = param.var.as_detached_tensor().zeros_like()?;
-            moments.push(Moments {
-                first: Var::from_tensor(&zeros)?,
-                second: Var::from_tensor(&zeros)?,
-            });
-        }
+        let moments = zeros_like(&params)?.into_iter().zip(zeros_like(&params)?);
+        let moments = moments.map(|(first, second)| Moments { first, second }).collect();
         Ok(Self { config, params, moments, step: 0 })
     }
 

@@ -1,4 +1,4 @@
-use crate::{AdamWConfig, Error, Result, SaveEvery, Schedule};
+use crate::{Error, OptimizerConfig, Result, SaveEvery, Schedule};
 
 /// How a run is optimised and saved.
 #[derive(Debug, Clone)]
@@ -11,8 +11,8 @@ pub struct TrainConfig {
     pub accum_iter: usize,
     /// The learning rate over the run.
     pub schedule: Schedule,
-    /// AdamW's constants.
-    pub adamw: AdamWConfig,
+    /// The optimiser.
+    pub optimizer: OptimizerConfig,
     /// Largest norm of the gradient, if it is clipped.
     pub clip_grad: Option<f64>,
     /// Decay of an exponential moving average of the weights, if one is kept, such as 0.9999.
@@ -24,19 +24,28 @@ pub struct TrainConfig {
     pub save_every: SaveEvery,
     /// Checkpoints kept, the newest.
     pub keep: usize,
-    /// The best checkpoint is written when it is found, and kept: where this number is the smallest.
+    /// The best checkpoint is written when it is found, and kept: where this number is best.
     pub best: Option<BestBy>,
     /// The resolved recipe, kept in checkpoints.
     pub recipe: String,
 }
 
-/// The number that says which checkpoint is best: the smallest of those that hooks evaluate.
+/// The number that says which checkpoint is best: the smallest, or the largest, of those that hooks evaluate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BestBy {
     /// The kind of the record.
     pub kind: &'static str,
     /// The number's name in it.
     pub value: &'static str,
+    /// Whether more is better: an accuracy and not a loss.
+    pub larger: bool,
+}
+
+impl BestBy {
+    /// Whether a value is better than the best so far; one that is the same is not.
+    pub(crate) fn improves(&self, value: f64, best: f64) -> bool {
+        if self.larger { value > best } else { value < best }
+    }
 }
 
 impl TrainConfig {
@@ -48,7 +57,7 @@ impl TrainConfig {
             steps_per_epoch,
             accum_iter: 1,
             schedule,
-            adamw: AdamWConfig::default(),
+            optimizer: OptimizerConfig::default(),
             clip_grad: None,
             ema: None,
             rollback: None,

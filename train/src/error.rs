@@ -35,6 +35,16 @@ pub enum Error {
         /// Names and shapes that differ.
         problem: String,
     },
+    /// State of another optimiser.
+    #[error(
+        "the checkpoint's optimiser state is that of {found}, this run optimises with {expected}"
+    )]
+    OtherOptimizer {
+        /// Whose state it is.
+        found: &'static str,
+        /// The run's optimiser.
+        expected: &'static str,
+    },
     /// A parameter that is listed twice.
     #[error("parameter `{0}` is listed twice")]
     DuplicateParameter(String),

@@ -10,6 +10,7 @@ mod ema;
 mod error;
 mod gradients;
 mod hook;
+mod lars;
 mod memory;
 mod metrics;
 #[cfg(feature = "mpi")]
@@ -17,6 +18,7 @@ pub mod mpi;
 #[cfg(feature = "mpi")]
 mod mpi_world;
 mod observer;
+mod optimizer;
 mod ranks;
 mod reducer;
 mod run_state;
@@ -41,9 +43,11 @@ pub use ema::Ema;
 pub use error::{BoxError, Error, Result};
 pub use gradients::Gradients;
 pub use hook::{Every, Hook};
+pub use lars::{Lars, LarsConfig};
 pub use memory::resident_mb;
 pub use metrics::{EvalRecord, MetricsLog, StepKind, StepRecord};
 pub use observer::{Observer, Silent};
+pub use optimizer::{Optimizer, OptimizerConfig};
 pub use reducer::Reducer;
 pub use run_state::{Best, RunState};
 pub use save_every::SaveEvery;

@@ -46,6 +46,6 @@ pub struct RunState {
 pub struct Best {
     /// Its step.
     pub step: u64,
-    /// What was evaluated there; less is better.
+    /// What was evaluated there.
     pub value: f64,
 }

@@ -187,10 +187,13 @@ impl<T: Task> Trainer<T> {
     /// Weights, moments and averages.
     fn restore_weights(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let state = checkpoint.state();
+        let optimizer = checkpoint.optimizer()?;
+        // Before the weights are touched.
+        self.optimizer.check(&optimizer)?;
         self.task
             .load_model(&checkpoint.model_path())
             .map_err(|source| Error::Task { step: state.step, source })?;
-        self.optimizer.restore(&checkpoint.optimizer()?, state.updates)?;
+        self.optimizer.restore(&optimizer, state.updates)?;
         match &self.ema {
             Some(ema) => ema.restore(checkpoint.ema()?.as_ref()),
             None => Ok(()),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::ranks::Ranks;
 use crate::saving::Saving;
 use crate::{
-    AdamW, Alone, Batches, Best, BestBy, Checkpoints, Collective, Ema, Error, EvalRecord, Hook,
+    Alone, Batches, Best, BestBy, Checkpoints, Collective, Ema, Error, EvalRecord, Hook, Optimizer,
     Result, SpikeDetector, Status, Task, TrainConfig, Watch,
 };
 
@@ -41,7 +41,7 @@ pub enum Outcome {
 pub struct Trainer<T> {
     pub(crate) task: T,
     pub(crate) config: TrainConfig,
-    pub(crate) optimizer: AdamW,
+    pub(crate) optimizer: Optimizer,
     pub(crate) ema: Option<Ema>,
     pub(crate) spikes: Option<SpikeDetector>,
     pub(crate) checkpoints: Checkpoints,
@@ -75,7 +75,7 @@ impl<T: Task> Trainer<T> {
     /// When the task lists a parameter twice, or a number of the configuration makes no sense.
     pub fn new(task: T, config: TrainConfig, checkpoints: impl AsRef<Path>) -> Result<Self> {
         config.check()?;
-        let optimizer = AdamW::new(task.parameters(), config.adamw)?;
+        let optimizer = Optimizer::new(task.parameters(), config.optimizer)?;
         let ema = config.ema.map(|decay| Ema::new(optimizer.parameters(), decay)).transpose()?;
         let ranks = Ranks::new(Arc::new(Alone), optimizer.parameters());
         Ok(Self {
@@ -240,11 +240,10 @@ impl<T: Task> Trainer<T> {
     /// Whether a record says that these weights are the best so far; they are then.
     fn is_best(&mut self, record: &EvalRecord) -> bool {
         let wanted = |by: &BestBy| by.kind == record.kind;
-        let by = self.config.best.filter(wanted);
-        let value =
-            by.and_then(|by| record.values.get(by.value).copied()).filter(|v| v.is_finite());
+        let Some(by) = self.config.best.filter(wanted) else { return false };
+        let value = record.values.get(by.value).copied().filter(|v| v.is_finite());
         let Some(value) = value else { return false };
-        if self.counters.best.is_some_and(|best| best.value <= value) {
+        if self.counters.best.is_some_and(|best| !by.improves(value, best.value)) {
             return false;
         }
         self.counters.best = Some(Best { step: record.step, value });

@@ -387,7 +387,7 @@ fn evaluations_are_written_and_the_best_checkpoint_is_kept() {
     let config = TrainConfig {
         save_every: SaveEvery::Count(Every::Steps(15)),
         keep: 1,
-        best: Some(BestBy { kind: "eval", value: "loss" }),
+        best: Some(BestBy { kind: "eval", value: "loss", larger: false }),
         ..config()
     };
     let mut trainer = Trainer::new(Line::new(), config.clone(), folder.path().join("c")).unwrap();
@@ -407,6 +407,26 @@ fn evaluations_are_written_and_the_best_checkpoint_is_kept() {
     let mut resumed = Trainer::new(Line::new(), config, folder.path().join("c")).unwrap();
     resumed.restore(&checkpoints.latest().unwrap().unwrap(), &mut start()).unwrap();
     assert_eq!(resumed.best(), trainer.best());
+}
+
+#[test]
+fn the_best_may_be_the_largest() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = TrainConfig {
+        save_every: SaveEvery::Count(Every::Steps(100)),
+        keep: 1,
+        best: Some(BestBy { kind: "eval", value: "loss", larger: true }),
+        ..config()
+    };
+    let mut trainer = Trainer::new(Line::new(), config, folder.path().join("c")).unwrap();
+    let mut metrics = log(&folder.path().join("metrics.jsonl"), &trainer);
+    let calls = std::cell::RefCell::default();
+    let hook = Evaluates { losses: vec![f64::INFINITY, 0.5, 0.7, 0.7], calls: &calls };
+    let mut watch = Watch::new(&mut metrics).hook(hook);
+    trainer.run(&mut start(), &mut watch, &AtomicBool::new(false)).unwrap();
+    let best = trainer.best().unwrap();
+    assert_eq!((best.step, best.value), (30, 0.7));
+    assert_eq!(Checkpoints::new(folder.path().join("c")).steps().unwrap(), [30, 40]);
 }
 
 #[test]
@@ -607,7 +627,7 @@ fn the_best_so_far_stays_until_the_next_is_written() {
     let config = TrainConfig {
         save_every: SaveEvery::Count(Every::Steps(19)),
         keep: 1,
-        best: Some(BestBy { kind: "eval", value: "loss" }),
+        best: Some(BestBy { kind: "eval", value: "loss", larger: false }),
         ..config()
     };
     let task = Full(Line::new(), 20);

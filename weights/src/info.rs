@@ -197,7 +197,7 @@ mod tests {
             epochs: Some(3.1),
             loss: Some(0.1 + 0.2),
             code_version: "0.1.0".into(),
- classifier: None,
+            classifier: None,
         }
     }
 

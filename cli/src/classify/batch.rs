@@ -6,7 +6,8 @@ use candle_core::{Device, Tensor};
 use longmae_data::rng::Purpose;
 use longmae_data::transform::mixup::mix_images;
 use longmae_data::{
-    BatchShape, ClassifyTransform, EvalTransform, Item, Loader, LoaderConfig, Mixup, Samples, Source, Targets,
+    BatchShape, ClassifyTransform, EvalTransform, Item, Loader, LoaderConfig, Mixup, Samples,
+    Source, Targets,
 };
 use longmae_train::BoxError;
 use longmae_vit::DropPath;
@@ -134,12 +135,8 @@ pub fn eval_loader(
     transform: &EvalTransform,
     common: &Common,
 ) -> anyhow::Result<Loader<EvalBatch>> {
-    let config = LoaderConfig {
-        shuffle: false,
-        drop_last: false,
-        epochs: Some(1),
-        ..loader_config(common)
-    };
+    let config =
+        LoaderConfig { shuffle: false, drop_last: false, epochs: Some(1), ..loader_config(common) };
     let collate = |samples: Samples| -> Result<EvalBatch, BoxError> {
         let shape = samples.shape()?.to_vec();
         let Samples { items, pixels, .. } = samples;

@@ -29,7 +29,10 @@ pub fn print(name: &str, settings: &Settings) -> anyhow::Result<()> {
     lines.push(("pool", settings.pool.to_string()));
     lines.extend(dry_run::expense(common, &cost, &memory_estimate(settings)?));
     let scale = settings.layer_decay.powi(common.encoder.tower.depth as i32 + 1);
-    lines.push(("layer decay", format!("{}: the first layer at {scale:.2e} of the rate", settings.layer_decay)));
+    lines.push((
+        "layer decay",
+        format!("{}: the first layer at {scale:.2e} of the rate", settings.layer_decay),
+    ));
     if let Some(weights) = &common.init_weights {
         let checkpoint = open_weights(Path::new(weights))?;
         let kind = checkpoint.kind().map_or_else(|| "unknown".to_owned(), |kind| kind.to_string());

@@ -46,7 +46,8 @@ impl Scored {
         let mut accuracy = Accuracy::default();
         accuracy.add(&logits, classes, &batch.labels)?;
         let rows = logits.chunks_exact(classes).zip(&batch.labels);
-        let loss = rows.map(|(row, label)| log_sum_exp(row) - f64::from(row[*label as usize])).sum();
+        let loss =
+            rows.map(|(row, label)| log_sum_exp(row) - f64::from(row[*label as usize])).sum();
         Ok(Self { logits, accuracy, loss })
     }
 }
@@ -182,10 +183,8 @@ impl Evaluation {
             let path = folder.join(name);
             write_atomic(&path, text.as_bytes()).with_context(|| path.display().to_string())
         };
-        let per_class: serde_json::Map<String, serde_json::Value> = self
-            .per_class(classes)
-            .map(|(name, share)| (name.to_owned(), share.into()))
-            .collect();
+        let per_class: serde_json::Map<String, serde_json::Value> =
+            self.per_class(classes).map(|(name, share)| (name.to_owned(), share.into())).collect();
         let summary = json!({
             "top1": self.accuracy.top1(),
             "top5": self.accuracy.top5(),

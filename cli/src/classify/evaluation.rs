@@ -33,7 +33,9 @@ pub fn run(args: &run::Args<Flags>) -> anyhow::Result<()> {
     // Nothing is trained on: whatever is named is what is looked at.
     flags.data.val_data = flags.data.val_data.take().or(flags.data.data.take());
     if flags.data.val_data.is_none() {
-        return Err(usage("--eval needs --val-data (a folder with a folder of images for each class)"));
+        return Err(usage(
+            "--eval needs --val-data (a folder with a folder of images for each class)",
+        ));
     }
     let checkpoint = open_weights(Path::new(&reference))?;
     let Some(head) = checkpoint.shape("head.weight").map(<[usize]>::to_vec) else {
@@ -58,16 +60,12 @@ pub fn run(args: &run::Args<Flags>) -> anyhow::Result<()> {
     for change in load_all(Path::new(&reference), &params, common)?.adapted {
         line(format!("adapted  {change}"));
     }
-    let evaluation =
-        Evaluation::of(&model, &source, &settings.evaluation, common, &classes)?;
+    let evaluation = Evaluation::of(&model, &source, &settings.evaluation, common, &classes)?;
     report(&evaluation, &classes);
     if let Some(out) = args.out() {
         fs::create_dir_all(out).with_context(|| out.display().to_string())?;
         evaluation.write(out, &classes)?;
-        line(format!(
-            "{}: evaluation.json, predictions.jsonl, confusion.csv",
-            out.display()
-        ));
+        line(format!("{}: evaluation.json, predictions.jsonl, confusion.csv", out.display()));
     }
     Ok(())
 }

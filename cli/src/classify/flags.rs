@@ -19,7 +19,13 @@ pub struct Flags {
     pub pool: Option<String>,
 
     /// `none`, or timm's policies: `rand-m9-mstd0.5-inc1` (RandAugment), `original`, `v0`, `3a` (AutoAugment)
-    #[arg(long, alias = "auto_augment", alias = "aa", value_name = "POLICY", help_heading = "Data")]
+    #[arg(
+        long,
+        alias = "auto_augment",
+        alias = "aa",
+        value_name = "POLICY",
+        help_heading = "Data"
+    )]
     pub auto_augment: Option<String>,
     /// Jitter of brightness, contrast and saturation, where there is no --auto-augment
     #[arg(long, alias = "color_jitter", value_name = "FACTOR", help_heading = "Data")]

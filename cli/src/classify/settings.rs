@@ -69,7 +69,9 @@ impl RunSettings for Settings {
         let pool = Pool::from_str(pool).map_err(usage)?;
         let decay = *flags.layer_decay.get_or_insert(0.65);
         if !(decay > 0.0 && decay <= 1.0) {
-            return Err(usage(format!("layer_decay {decay}: expected a number above 0 and at most 1")));
+            return Err(usage(format!(
+                "layer_decay {decay}: expected a number above 0 and at most 1"
+            )));
         }
         let smoothing = *flags.smoothing.get_or_insert(0.1);
         Targets::new(2, smoothing).map_err(usage)?;

@@ -58,8 +58,7 @@ impl ClassifyTask {
     fn writer(&self, steps: u64, loss: Option<f64>) -> ModelWriter {
         let epochs = Some(steps as f64 / self.steps_per_epoch as f64);
         let info = ModelInfo { steps, epochs, loss, ..self.info.clone() };
-        let metadata =
-            Metadata { kind: Kind::Classifier, info, recipe: Some(self.recipe.clone()) };
+        let metadata = Metadata { kind: Kind::Classifier, info, recipe: Some(self.recipe.clone()) };
         let live = vars(&self.params.all()).into_iter();
         let tensors: Vec<_> = live.map(|(name, var)| (name, var.as_detached_tensor())).collect();
         Box::new(move |path| Ok(save(path, &metadata, &tensors)?))

@@ -32,7 +32,7 @@ impl<'a> Validation<'a> {
     pub fn new(
         source: Arc<dyn Source>,
         transform: &'a EvalTransform,
-    common: &'a Common,
+        common: &'a Common,
         classes: usize,
         collective: Arc<dyn Collective>,
     ) -> Self {
@@ -45,11 +45,7 @@ impl<T: Scores> Hook<T> for Validation<'_> {
         Every::Epochs(self.common.validation.every)
     }
 
-    fn call(
-        &mut self,
-        task: &T,
-        progress: &Progress,
-    ) -> Result<Vec<EvalRecord>, BoxError> {
+    fn call(&mut self, task: &T, progress: &Progress) -> Result<Vec<EvalRecord>, BoxError> {
         let Self { transform, common, classes, .. } = *self;
         let pass =
             |source: &Arc<dyn Source>| pass(task.scorer(), source, transform, common, classes);

@@ -72,7 +72,9 @@ pub fn run(args: &run::Args<Flags>) -> anyhow::Result<()> {
     let settings = Settings::resolve(Settings::complete(flags)?)?;
     let common = &settings.common;
     if common.data.is_none() {
-        return Err(usage("linprobe needs --data (a folder with a folder of images for each class)"));
+        return Err(usage(
+            "linprobe needs --data (a folder with a folder of images for each class)",
+        ));
     }
     environment::settle(common.threads, false)?;
     let (sources, classes) = labelled(common)?;
@@ -123,7 +125,11 @@ fn solve(train: &Features, settings: &Settings, model: &Probed) -> anyhow::Resul
         grid => {
             let (found, search) = LogisticRegression::search(train, grid, HELD_OUT, &config)?;
             for (c, accuracy) in &search.tried {
-                line(format!("  C {c:e}: {:.2}% on {} held out", 100.0 * accuracy, search.held_out));
+                line(format!(
+                    "  C {c:e}: {:.2}% on {} held out",
+                    100.0 * accuracy,
+                    search.held_out
+                ));
             }
             found
         }

@@ -68,7 +68,8 @@ impl Plan for Probing {
     }
 
     fn subject(&self, settings: &Settings, sources: &Sources) -> String {
-        let from = settings.common.init_weights.as_deref().unwrap_or("an encoder that was never trained");
+        let from =
+            settings.common.init_weights.as_deref().unwrap_or("an encoder that was never trained");
         format!(
             "a linear probe of {from} ({}, {} token), on {} of {} classes",
             settings.common.model,

@@ -47,7 +47,9 @@ impl RunSettings for Settings {
 
     fn resolve(mut flags: Flags) -> anyhow::Result<Self> {
         if flags.encoder.drop_path.is_some_and(|rate| rate > 0.0) {
-            return Err(usage("drop_path: a probe's encoder is frozen and drops nothing; leave it away"));
+            return Err(usage(
+                "drop_path: a probe's encoder is frozen and drops nothing; leave it away",
+            ));
         }
         let groups = Groups {
             data: &mut flags.data,

@@ -51,8 +51,7 @@ impl ProbeTask {
     fn writer(&self, steps: u64, loss: Option<f64>) -> ModelWriter {
         let epochs = Some(steps as f64 / self.steps_per_epoch as f64);
         let info = ModelInfo { steps, epochs, loss, ..self.info.clone() };
-        let metadata =
-            Metadata { kind: Kind::Classifier, info, recipe: Some(self.recipe.clone()) };
+        let metadata = Metadata { kind: Kind::Classifier, info, recipe: Some(self.recipe.clone()) };
         let live = vars(&self.model.params.all()).into_iter();
         let tensors: Vec<_> = live.map(|(name, var)| (name, var.as_detached_tensor())).collect();
         Box::new(move |path| Ok(save(path, &metadata, &tensors)?))
@@ -76,7 +75,11 @@ impl Task for ProbeTask {
 
     fn parameters(&self) -> Vec<NamedParam> {
         let trainable = self.model.params.trainable();
-        trainable.iter().filter(|param| param.name.starts_with("head.")).map(NamedParam::new).collect()
+        trainable
+            .iter()
+            .filter(|param| param.name.starts_with("head."))
+            .map(NamedParam::new)
+            .collect()
     }
 
     fn sample_ids(&self, batch: &Batch) -> Vec<String> {

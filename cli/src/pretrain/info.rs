@@ -46,7 +46,7 @@ pub fn metadata(
         epochs: Some(epochs),
         loss,
         code_version: env!("CARGO_PKG_VERSION").to_owned(),
- classifier: None,
+        classifier: None,
     };
     // What a machine chose for itself is no part of what was computed.
     let mut flags = settings.flags.clone();

@@ -13,7 +13,7 @@ use super::task::PretrainTask;
 use crate::run::evaluation::{Pass, agreed_sums};
 
 /// The smallest validation loss is the best.
-pub const BEST: BestBy = BestBy { kind: "eval", value: "loss" };
+pub const BEST: BestBy = BestBy { kind: "eval", value: "loss", larger: false };
 
 /// The images that the loss is computed on.
 pub struct Validation {

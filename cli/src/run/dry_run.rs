@@ -5,10 +5,10 @@ use longmae_report::{ActivationModel, Cost, Memory, Tower};
 use longmae_train::{Every, SaveEvery};
 use longmae_vit::TowerConfig;
 
+use super::Sources;
 use super::plan::Plan;
 use super::session::train_config;
 use super::settings::{Common, RunSettings};
-use super::Sources;
 use crate::output::line;
 use crate::terminal::plural;
 
@@ -35,12 +35,7 @@ pub fn activations(compute: Compute) -> ActivationModel {
 
 /// A tower's sizes.
 pub fn tower(config: &TowerConfig) -> Tower {
-    Tower {
-        dim: config.dim,
-        depth: config.depth,
-        heads: config.heads,
-        mlp_ratio: config.mlp_ratio,
-    }
+    Tower { dim: config.dim, depth: config.depth, heads: config.heads, mlp_ratio: config.mlp_ratio }
 }
 
 /// The image and its sequence.

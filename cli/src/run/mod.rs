@@ -20,7 +20,9 @@ mod words;
 pub use batches::{RunBatches, loader_config};
 pub use curve::Chart;
 pub use data::Sources;
-pub use folder::{CHECKPOINTS, CLASSIFIER, ENCODER, LOSS, METRICS, RECIPE, RECONSTRUCTIONS, RunFolder};
+pub use folder::{
+    CHECKPOINTS, CLASSIFIER, ENCODER, LOSS, METRICS, RECIPE, RECONSTRUCTIONS, RunFolder,
+};
 pub use observer::Events;
 pub use plan::{Lead, Plan, Prepared};
 pub use session::train_config;

@@ -165,10 +165,8 @@ fn load(checkpoint: &Checkpoint, adaptation: &Adaptation<'_>) -> anyhow::Result<
         .cloned()
         .collect();
     tracing::debug!(path = %checkpoint.path().display(), "started from weights");
-    let left = [
-        few("left at its initial value", adaptation.initial()),
-        few("left in the file", &skipped),
-    ];
+    let left =
+        [few("left at its initial value", adaptation.initial()), few("left in the file", &skipped)];
     Ok(Started {
         adapted: adaptation.changes().iter().map(ToString::to_string).collect(),
         left: left.into_iter().flatten().collect(),

@@ -87,7 +87,7 @@ mod tests {
                 epochs: None,
                 loss: None,
                 code_version: "0".into(),
- classifier: None,
+                classifier: None,
             };
             assert_eq!(expected(&info).unwrap(), all);
             info.decoder = None;

@@ -69,6 +69,11 @@ impl Default for RandomResizedCrop {
 }
 
 impl RandomResizedCrop {
+    /// torchvision's and timm's for classification: 0.08 to 1 of the area.
+    pub fn classification() -> Self {
+        Self { scale: (0.08, 1.0), ..Self::default() }
+    }
+
     /// A crop of a share of the image's area within `scale` and of a width divided by height within `ratio`.
     ///
     /// # Errors
@@ -120,13 +125,19 @@ pub struct EvalCrop {
 }
 
 impl Default for EvalCrop {
-    /// 224/256, as torchvision's references and MAE have it. (MAE takes 1 for sizes above 224.)
+    /// 224/256, as torchvision's references have it; see [`for_size`](Self::for_size) for MAE's.
     fn default() -> Self {
         Self { share: 224.0 / 256.0 }
     }
 }
 
 impl EvalCrop {
+    /// MAE's for classification: 224/256 up to a size of 224, and no margin above.
+    pub fn for_size(size: Size) -> Self {
+        let side = size.height.max(size.width);
+        if side <= 224 { Self::default() } else { Self { share: 1.0 } }
+    }
+
     /// A crop whose side is `share` of the resized image's side.
     ///
     /// # Errors
@@ -272,6 +283,21 @@ mod tests {
             crop(&image, CropBox { top: 5, left: 0, height: 2, width: 1 }),
             Err(Error::Crop { .. })
         ));
+    }
+
+    #[test]
+    fn images_above_224_pixels_have_no_margin() {
+        let resized = |side| {
+            let size = Size::square(side).unwrap();
+            let image = Image::new(500, 400, 1, Pixels::U8(vec![0; 200_000])).unwrap();
+            let Size { height, width } = EvalCrop::for_size(size).resized(&image, size);
+            (height, width)
+        };
+        // MAE: Resize(int(side / crop_pct)) of the shorter side.
+        assert_eq!(
+            [32, 224, 225, 384].map(resized),
+            [(36, 45), (256, 320), (225, 281), (384, 480)]
+        );
     }
 
     #[test]

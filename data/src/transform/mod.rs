@@ -2,6 +2,7 @@
 
 pub mod augment;
 mod byol_crop;
+mod classify;
 mod crop;
 pub mod detection;
 mod flip;
@@ -12,6 +13,7 @@ mod random_erasing;
 mod resize;
 
 pub use byol_crop::ByolCrop;
+pub use classify::ClassifyTransform;
 pub use crop::{CropBox, EvalCrop, RandomResizedCrop, crop};
 pub use flip::HorizontalFlip;
 pub use normalize::{IMAGENET_MEAN, IMAGENET_STD, Normalize};

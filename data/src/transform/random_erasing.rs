@@ -137,16 +137,27 @@ impl RandomErasing {
         let (height, width) = (image.height, image.width);
         let plane = height.checked_mul(width).filter(|&n| n > 0);
         let all = plane.and_then(|n| n.checked_mul(image.channels));
-        let (Some(plane), true) = (plane, all == Some(image.data.len())) else {
+        if plane.is_none() || all != Some(image.data.len()) {
             return Err(Error::Shape {
                 height,
                 width,
                 channels: image.channels,
                 samples: image.data.len(),
             });
-        };
+        }
+        self.erase(&mut image.data, (height, width), rng);
+        Ok(())
+    }
+
+    /// Draws, and erases from planes of this height and width.
+    pub(super) fn erase(
+        &self,
+        planes: &mut [f32],
+        (height, width): (usize, usize),
+        rng: &mut dyn RngCore,
+    ) {
         for area in self.draw(height, width, rng) {
-            for plane in image.data.chunks_exact_mut(plane) {
+            for plane in planes.chunks_exact_mut(height * width) {
                 let colour =
                     if self.erase == Erase::Colour { rng.sample(StandardNormal) } else { 0.0 };
                 for row in plane.chunks_exact_mut(width).skip(area.top).take(area.height) {
@@ -158,6 +169,5 @@ impl RandomErasing {
                 }
             }
         }
-        Ok(())
     }
 }

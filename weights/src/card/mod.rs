@@ -189,7 +189,7 @@ mod tests {
             epochs: Some(2.56789),
             loss: Some(0.12345678),
             code_version: "0.1.0".into(),
- classifier: None,
+            classifier: None,
         }
     }
 

@@ -168,7 +168,7 @@ impl Beside {
             epochs: None,
             loss: None,
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
- classifier: None,
+            classifier: None,
         })
     }
 

@@ -27,7 +27,7 @@ pub fn info() -> ModelInfo {
         epochs: None,
         loss: Some(0.7),
         code_version: "0.1.0".into(),
- classifier: None,
+        classifier: None,
     }
 }
 

@@ -272,7 +272,7 @@ fn files_beside_the_weights_tell_what_shapes_do_not() {
         steps: ours.steps,
         loss: ours.loss,
         code_version: ours.code_version.clone(),
- classifier: None,
+        classifier: None,
         ..said
     };
     assert_eq!(training, ours);

@@ -5,6 +5,7 @@
 //! and `L`.
 
 mod affine;
+mod any;
 mod auto_augment;
 mod color_jitter;
 mod enhance;
@@ -18,6 +19,7 @@ mod rand_augment;
 mod samples;
 
 pub use affine::{Interpolation, Matrix, affine, rotate};
+pub use any::Augment;
 pub use auto_augment::AutoAugment;
 pub use color_jitter::{Adjustment, ColorJitter};
 pub use enhance::{brightness, contrast, saturation, sharpness};
