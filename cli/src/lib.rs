@@ -8,9 +8,12 @@ mod choice;
 mod classify;
 mod data;
 mod download;
+mod embed;
 mod environment;
 mod exit;
+mod features;
 mod image_size;
+mod knn;
 mod labels;
 mod linprobe;
 mod output;
@@ -24,6 +27,7 @@ mod run;
 mod signals;
 mod terminal;
 mod version;
+mod visualize;
 mod weights;
 
 pub use allocator::keep_freed_memory;
@@ -64,6 +68,12 @@ enum Command {
     Linprobe(Box<linprobe::Args>),
     /// Look at a dataset, or measure how fast it is read.
     Data(Box<data::Args>),
+    /// Write features of images: one vector an image, or one a patch.
+    #[command(allow_negative_numbers = true)]
+    Embed(Box<embed::Args>),
+    /// Classify images by their nearest labelled neighbours: how good an encoder is, without training anything.
+    #[command(allow_negative_numbers = true)]
+    Knn(Box<knn::Args>),
     /// List the built-in recipes, or show one.
     Recipes(recipes::Args),
     /// Show what a model sees and predicts: a picture of original, visible patches, prediction, prediction pasted in.
@@ -71,6 +81,8 @@ enum Command {
     Reconstruct(Box<reconstruct::Args>),
     /// Write one HTML page about one or more runs: curves, pictures, settings and how they differ.
     Report(report::Args),
+    /// Show what an encoder makes of each patch: principal components of its features, or where its class token looks.
+    Visualize(Box<visualize::Args>),
     /// Look at weights, convert, compare and check them, fetch them from the Hugging Face Hub or upload a run's to it.
     Weights(weights::Args),
 }
@@ -93,8 +105,11 @@ pub fn longmae(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Longmae { command: Command::Linprobe(args) }) => exit::code(linprobe::run(*args)),
         Ok(Longmae { command: Command::Recipes(args) }) => exit::code(recipes::run(&args)),
         Ok(Longmae { command: Command::Data(args) }) => exit::code(data::run(&args)),
+        Ok(Longmae { command: Command::Embed(args) }) => exit::code(embed::run(&args)),
+        Ok(Longmae { command: Command::Knn(args) }) => exit::code(knn::run(&args)),
         Ok(Longmae { command: Command::Reconstruct(args) }) => exit::code(reconstruct::run(&args)),
         Ok(Longmae { command: Command::Report(args) }) => exit::code(report::run(&args)),
+        Ok(Longmae { command: Command::Visualize(args) }) => exit::code(visualize::run(&args)),
         Ok(Longmae { command: Command::Weights(args) }) => exit::code(weights::run(&args)),
         Err(error) => usage(&error),
     }

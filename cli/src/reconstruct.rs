@@ -231,7 +231,7 @@ impl Painter {
 }
 
 /// The image files that were named, and those below folders, in order.
-fn find(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+pub fn find(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut images = Vec::new();
     for path in named {
         if path.is_dir() {

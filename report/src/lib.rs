@@ -11,6 +11,7 @@ mod history;
 mod memory;
 mod page;
 mod palette;
+mod patch_maps;
 mod picture;
 mod reconstruction;
 mod text;
@@ -25,6 +26,7 @@ pub use flag::Flag;
 pub use history::{Evaluation, Event, EventKind, History, Step};
 pub use memory::{ActivationModel, Memory};
 pub use page::{MOST_PICTURES, Picture, Run, evenly_spaced, page};
+pub use patch_maps::{MappedImage, PatchMap, patch_maps};
 pub use picture::{contact_sheet, reconstruction_grid};
 pub use reconstruction::{ImageSpec, MaskedImage, Planes, Reconstruction, Statistics, denormalize};
 

@@ -1,6 +1,6 @@
 //! How much memory a training step is expected to need at its peak.
 
-use crate::cost::Tower;
+use crate::cost::{Cost, Tower};
 use crate::{ModelShape, Result};
 
 /// Weights, gradients and AdamW's two moments, in single precision.

@@ -45,12 +45,12 @@ pub fn reconstruction_grid(
     for row in rows {
         let planes = spec.reconstruct(row, statistics)?;
         let columns = [planes.original, planes.masked, planes.prediction, planes.pasted];
-        cells.push(columns.map(|planar| spec.cell(&planar)));
+        cells.push(columns.map(|planar| spec.cell(&planar)).to_vec());
     }
     let mut notes = vec![hidden_share(spec, rows.iter().map(|row| &row.mask))];
     notes.push(statistics.description().to_owned());
     notes.extend(bands(spec));
-    Ok(compose(title, &notes, HEADINGS, &cells))
+    Ok(compose(title, &notes, &HEADINGS, &cells))
 }
 
 /// Draws samples, two in a row, each as the model gets it and with its hidden patches grey.
@@ -72,15 +72,15 @@ pub fn contact_sheet(title: &str, spec: &ImageSpec, samples: &[MaskedImage]) -> 
         }
         let (width, height) = row[0].dimensions();
         row.resize(4, RgbImage::from_pixel(width, height, PAPER));
-        rows.push(<[RgbImage; 4]>::try_from(row).unwrap_or_default());
+        rows.push(row);
     }
     let mut notes = vec![hidden_share(spec, samples.iter().map(|sample| &sample.mask))];
     notes.extend(bands(spec));
     let headings = ["sample", "visible patches", "sample", "visible patches"];
-    Ok(compose(title, &notes, headings, &rows))
+    Ok(compose(title, &notes, &headings, &rows))
 }
 
-fn check_rows(rows: usize) -> Result<()> {
+pub(crate) fn check_rows(rows: usize) -> Result<()> {
     match rows {
         1..=MOST_ROWS => Ok(()),
         _ => Err(Error::Shape(format!("a picture of {rows} rows: 1 to {MOST_ROWS} can be drawn"))),
@@ -99,7 +99,7 @@ fn hidden_share<'a>(spec: &ImageSpec, masks: impl Iterator<Item = &'a Vec<bool>>
 }
 
 /// Which bands are shown, where that is not plain.
-fn bands(spec: &ImageSpec) -> Option<String> {
+pub(crate) fn bands(spec: &ImageSpec) -> Option<String> {
     match spec.channels {
         1 | 3 => None,
         2 => Some("Shown: band 1 of 2, as grey.".to_owned()),
@@ -109,7 +109,7 @@ fn bands(spec: &ImageSpec) -> Option<String> {
 
 impl ImageSpec {
     /// A planar image in the display range as a picture of the size it is shown at.
-    fn cell(&self, planar: &[f32]) -> RgbImage {
+    pub(crate) fn cell(&self, planar: &[f32]) -> RgbImage {
         let plane = self.height * self.width;
         let bands = if self.channels < 3 { [0; 3] } else { [0, 1, 2] };
         let picture = RgbImage::from_fn(self.width as u32, self.height as u32, |x, y| {
@@ -122,7 +122,7 @@ impl ImageSpec {
 }
 
 /// Enlarges or reduces a picture by a whole factor to a size good to look at.
-fn fit(picture: RgbImage) -> RgbImage {
+pub(crate) fn fit(picture: RgbImage) -> RgbImage {
     let (width, height) = picture.dimensions();
     let longer = width.max(height);
     if longer < SMALLEST_CELL {
@@ -137,17 +137,18 @@ fn fit(picture: RgbImage) -> RgbImage {
     }
 }
 
-/// Puts header and cells, all of the same size, on one sheet.
-fn compose(
+/// Puts header and cells, all of the same size and as many a row as there are headings, on one sheet.
+pub(crate) fn compose(
     title: &str,
     notes: &[String],
-    headings: [&str; 4],
-    cells: &[[RgbImage; 4]],
+    headings: &[&str],
+    cells: &[Vec<RgbImage>],
 ) -> RgbImage {
     let (cell_width, cell_height) = cells[0][0].dimensions();
     // Narrow images still leave room for the headings.
     let column = cell_width.max(SMALLEST_CELL);
-    let width = 2 * MARGIN + 4 * column + 3 * GAP;
+    let columns = headings.len() as u32;
+    let width = 2 * MARGIN + columns * (column + GAP) - GAP;
     let header = header(title, notes, width - 2 * MARGIN);
     let header_height: u32 = header.iter().map(|(font, _)| font.line_height()).sum();
     let headings_top = MARGIN + header_height + GAP;

@@ -25,7 +25,6 @@ pub use folder::{
 };
 pub use observer::Events;
 pub use plan::{Lead, Plan, Prepared};
-pub use session::train_config;
 pub use settings::{Common, Defaults, Groups, RunSettings, ValidationData};
 pub use words::{Started, too_large};
 

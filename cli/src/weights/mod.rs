@@ -17,6 +17,7 @@ mod transformers;
 mod uploads;
 mod verify;
 
+pub use described::described;
 pub use known::{KnownFlags, with_flags};
 pub use reference::find;
 
