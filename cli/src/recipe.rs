@@ -16,21 +16,99 @@ pub trait Keys: clap::Args + Serialize + DeserializeOwned {}
 
 impl<F: clap::Args + Serialize + DeserializeOwned> Keys for F {}
 
-/// The built-in recipes: name and text.
-pub const BUILT_IN: [(&str, &str); 6] = [
-    ("demo", include_str!("../recipes/demo.toml")),
-    ("mae-vit-base-224", include_str!("../recipes/mae-vit-base-224.toml")),
-    ("mae-vit-large-224", include_str!("../recipes/mae-vit-large-224.toml")),
-    ("mae-vit-huge-224", include_str!("../recipes/mae-vit-huge-224.toml")),
-    ("long-vit-base-448", include_str!("../recipes/long-vit-base-448.toml")),
-    ("long-vit-large-448", include_str!("../recipes/long-vit-large-448.toml")),
+/// A recipe that is built in.
+pub struct BuiltIn {
+    /// The command that it is for.
+    pub command: &'static str,
+    pub name: &'static str,
+    pub text: &'static str,
+}
+
+/// The built-in recipes.
+pub const BUILT_IN: [BuiltIn; 16] = [
+    BuiltIn { command: "mae-pretrain", name: "demo", text: include_str!("../recipes/demo.toml") },
+    BuiltIn {
+        command: "mae-pretrain",
+        name: "mae-vit-base-224",
+        text: include_str!("../recipes/mae-vit-base-224.toml"),
+    },
+    BuiltIn {
+        command: "mae-pretrain",
+        name: "mae-vit-large-224",
+        text: include_str!("../recipes/mae-vit-large-224.toml"),
+    },
+    BuiltIn {
+        command: "mae-pretrain",
+        name: "mae-vit-huge-224",
+        text: include_str!("../recipes/mae-vit-huge-224.toml"),
+    },
+    BuiltIn {
+        command: "mae-pretrain",
+        name: "long-vit-base-448",
+        text: include_str!("../recipes/long-vit-base-448.toml"),
+    },
+    BuiltIn {
+        command: "mae-pretrain",
+        name: "long-vit-large-448",
+        text: include_str!("../recipes/long-vit-large-448.toml"),
+    },
+    BuiltIn {
+        command: "mae-pretrain",
+        name: "cifar10-pretrain",
+        text: include_str!("../recipes/cifar10-pretrain.toml"),
+    },
+    BuiltIn {
+        command: "mae-pretrain",
+        name: "fashion-mnist-pretrain",
+        text: include_str!("../recipes/fashion-mnist-pretrain.toml"),
+    },
+    BuiltIn {
+        command: "classify",
+        name: "finetune-vit-base-224",
+        text: include_str!("../recipes/finetune-vit-base-224.toml"),
+    },
+    BuiltIn {
+        command: "classify",
+        name: "finetune-vit-large-224",
+        text: include_str!("../recipes/finetune-vit-large-224.toml"),
+    },
+    BuiltIn {
+        command: "classify",
+        name: "finetune-vit-huge-224",
+        text: include_str!("../recipes/finetune-vit-huge-224.toml"),
+    },
+    BuiltIn {
+        command: "classify",
+        name: "cifar10-classify",
+        text: include_str!("../recipes/cifar10-classify.toml"),
+    },
+    BuiltIn {
+        command: "classify",
+        name: "fashion-mnist-classify",
+        text: include_str!("../recipes/fashion-mnist-classify.toml"),
+    },
+    BuiltIn {
+        command: "linprobe",
+        name: "linprobe-vit-base-224",
+        text: include_str!("../recipes/linprobe-vit-base-224.toml"),
+    },
+    BuiltIn {
+        command: "linprobe",
+        name: "linprobe-vit-large-224",
+        text: include_str!("../recipes/linprobe-vit-large-224.toml"),
+    },
+    BuiltIn {
+        command: "linprobe",
+        name: "linprobe-vit-huge-224",
+        text: include_str!("../recipes/linprobe-vit-huge-224.toml"),
+    },
 ];
 
-/// The text of a built-in recipe.
-pub fn built_in(name: &str) -> anyhow::Result<&'static str> {
-    let known: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
-    let found = BUILT_IN.iter().find(|(known, _)| *known == name);
-    found.map(|(_, text)| *text).ok_or_else(|| unknown("recipe", name, &known))
+/// A built-in recipe.
+pub fn built_in(name: &str) -> anyhow::Result<&'static BuiltIn> {
+    let known: Vec<&str> = BUILT_IN.iter().map(|recipe| recipe.name).collect();
+    let found = BUILT_IN.iter().find(|recipe| recipe.name == name);
+    found.ok_or_else(|| unknown("recipe", name, &known))
 }
 
 /// The first comment of a recipe: what it is.
@@ -38,16 +116,26 @@ pub fn title(text: &str) -> &str {
     text.lines().next().unwrap_or_default().trim_start_matches('#').trim()
 }
 
-/// A recipe by name or path: its short name and its settings.
-pub fn load<F: Keys>(reference: &str) -> anyhow::Result<(String, Table)> {
+/// A recipe for a command, by name or path: its short name and its settings.
+pub fn load<F: Keys>(reference: &str, command: &str) -> anyhow::Result<(String, Table)> {
     let (path, place) = (Path::new(reference), format!("recipe {reference}"));
     let is_file = reference.to_lowercase().ends_with(".toml") || path.components().count() > 1;
     if !is_file {
-        return Ok((reference.to_owned(), parse::<F>(&place, built_in(reference)?)?));
+        let BuiltIn { command: own, text, .. } = built_in(reference)?;
+        if *own != command {
+            let (own, command) = (called(own), called(command));
+            return Err(usage(format!("{place} is for `{own}`, this is `{command}`")));
+        }
+        return Ok((reference.to_owned(), parse::<F>(&place, text)?));
     }
     let text = std::fs::read_to_string(path).context(place.clone())?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     Ok((name, parse::<F>(&place, &text)?))
+}
+
+/// How a command is typed.
+pub fn called(command: &str) -> String {
+    if command == "mae-pretrain" { command.to_owned() } else { format!("longmae {command}") }
 }
 
 /// Reads a recipe's text; `place` is where it stands, for messages.
@@ -143,11 +231,17 @@ fn known_keys<F: Keys>() -> Vec<String> {
 mod tests {
     use super::*;
     use crate::pretrain::Flags;
+    use crate::{classify, linprobe};
 
     #[test]
     fn built_in_recipes_parse_and_have_titles() {
-        for (name, text) in BUILT_IN {
-            parse::<Flags>(name, text).unwrap();
+        for BuiltIn { command, name, text } in BUILT_IN {
+            let parsed = match command {
+                "classify" => parse::<classify::Flags>(name, text),
+                "linprobe" => parse::<linprobe::Flags>(name, text),
+                _ => parse::<Flags>(name, text),
+            };
+            parsed.unwrap();
             assert!(title(text).len() > 10, "{name}");
         }
     }

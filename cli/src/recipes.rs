@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use crate::output::line;
-use crate::recipe;
+use crate::recipe::{self, BuiltIn};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -13,7 +13,7 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Action {
-    /// List the recipes, a line each.
+    /// List the recipes, a line each: name, the command it is for, what it is.
     List,
     /// Print one recipe, to read or to start an own one from.
     Show {
@@ -25,11 +25,12 @@ enum Action {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.action {
         Action::List => {
-            for (name, text) in recipe::BUILT_IN {
-                line(format!("{name:<20} {}", recipe::title(text)));
+            for BuiltIn { command, name, text } in recipe::BUILT_IN {
+                let command = recipe::called(command);
+                line(format!("{name:<23} {command:<17} {}", recipe::title(text)));
             }
         }
-        Action::Show { name } => line(recipe::built_in(name)?.trim_end()),
+        Action::Show { name } => line(recipe::built_in(name)?.text.trim_end()),
     }
     Ok(())
 }

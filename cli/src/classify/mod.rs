@@ -12,11 +12,11 @@ mod validation;
 
 pub use batch::{Batch, Collate, train_batches};
 pub use evaluate::{Evaluation, Scorer};
+pub use flags::Flags;
 pub use plan::labelled;
 pub use validation::{BEST, Scores, Validation};
 
 use crate::run;
-use flags::Flags;
 use plan::FineTuning;
 
 #[derive(clap::Args)]

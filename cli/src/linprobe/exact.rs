@@ -13,11 +13,11 @@ use super::model::Probed;
 use super::plan::Probing;
 use super::settings::Settings;
 use super::task::ProbeTask;
-use crate::classify::{Evaluation, labelled};
+use crate::classify::{self, Evaluation};
 use crate::environment;
 use crate::exit::usage;
-use crate::features::{Extraction, extract};
-use crate::labels::{Classes, class};
+use crate::features::{labelled, lines_of_corrupt};
+use crate::labels::Classes;
 use crate::output::line;
 use crate::run::{self, RunSettings};
 use crate::terminal::plural;
@@ -77,7 +77,7 @@ pub fn run(args: &run::Args<Flags>) -> anyhow::Result<()> {
         ));
     }
     environment::settle(common.threads, false)?;
-    let (sources, classes) = labelled(common)?;
+    let (sources, classes) = classify::labelled(common)?;
     let (model, started) = Probed::open(&settings, classes.len())?;
     started.adapted.iter().chain(&started.left).for_each(|what| line(format!("weights: {what}")));
     let train = features(&model, &sources.train, &settings, &classes)?;
@@ -99,22 +99,11 @@ fn features(
     settings: &Settings,
     classes: &Classes,
 ) -> anyhow::Result<Features> {
-    let common = &settings.common;
-    let how = Extraction {
-        transform: settings.evaluation.clone(),
-        pool: model.pool,
-        batch_size: common.batching.batch_size,
-        workers: common.workers,
-        max_corrupt: common.max_corrupt,
-        bar: true,
-    };
-    let found = extract(&model.vit, source, &how)?;
-    for sample in &found.corrupt {
-        line(format!("left out as corrupt: {} ({})", sample.id, sample.reason));
-    }
-    let labels = found.targets.iter().map(|target| class(target).map(|class| class as u32));
-    let labels: Option<Vec<u32>> = labels.collect();
-    Ok(Features::new(found.features, labels.context("an image has no class")?, classes.len())?)
+    let (transform, common) = (&settings.evaluation, &settings.common);
+    let (features, corrupt) =
+        labelled(&model.vit, model.pool, source, classes, transform, common, true)?;
+    lines_of_corrupt(&corrupt).into_iter().for_each(line);
+    Ok(features)
 }
 
 /// Fits, and puts what was found into the probe.

@@ -8,8 +8,9 @@ mod plan;
 mod settings;
 mod task;
 
+pub use flags::Flags;
+
 use crate::run;
-use flags::Flags;
 use plan::Probing;
 
 #[derive(clap::Args)]

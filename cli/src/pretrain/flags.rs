@@ -79,4 +79,17 @@ pub struct Flags {
     #[arg(long, alias = "pictures_every", value_name = "WHEN", help_heading = "Run")]
     #[serde(deserialize_with = "text_or_number")]
     pub pictures_every: Option<String>,
+    /// Images with classes, on which the encoder's features are probed while it is trained: nearest neighbours, and a linear
+    /// classifier (default: none)
+    #[arg(long, alias = "probe_data", value_name = "SPEC", help_heading = "Run")]
+    pub probe_data: Option<String>,
+    /// Images with classes that the probe is tested on (default: a fifth of --probe-data)
+    #[arg(long, alias = "probe_val_data", value_name = "SPEC", help_heading = "Run")]
+    pub probe_val_data: Option<String>,
+    /// Epochs between probes (default: a tenth of the run), and at the end
+    #[arg(long, alias = "probe_every", value_name = "EPOCHS", help_heading = "Run")]
+    pub probe_every: Option<u64>,
+    /// The most images that a probe takes of each (default: 10000)
+    #[arg(long, alias = "probe_images", value_name = "N", help_heading = "Run")]
+    pub probe_images: Option<usize>,
 }

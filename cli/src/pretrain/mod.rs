@@ -6,6 +6,7 @@ mod flags;
 mod info;
 mod pictures;
 mod plan;
+mod probe;
 mod settings;
 mod task;
 mod validation;

@@ -12,6 +12,7 @@ use toml::Table;
 
 use super::batch::{Batch, train_batches};
 use super::pictures::{Drawing, Pictures};
+use super::probe::Probe;
 use super::settings::Settings;
 use super::task::PretrainTask;
 use super::validation::{self, Validation};
@@ -24,12 +25,15 @@ pub struct Pretraining {
     validation: Option<Arc<dyn longmae_data::Source>>,
     /// Rank 0 alone draws.
     pictures: Option<Pictures>,
+    probe: Option<Probe>,
 }
 
 impl Plan for Pretraining {
     type Settings = Settings;
     type Batch = Batch;
     type Task = PretrainTask;
+
+    const COMMAND: &'static str = "mae-pretrain";
 
     fn default_recipe(typed: &Table) -> (String, Option<&'static str>) {
         // Somebody with data of their own does not want the demo's settings.
@@ -56,7 +60,11 @@ impl Plan for Pretraining {
         };
         let pictures = (common.rank == 0).then(|| Pictures::new(sources.shown(), settings));
         Ok(Prepared {
-            plan: Self { validation: sources.validation.clone(), pictures: pictures.transpose()? },
+            plan: Self {
+                validation: sources.validation.clone(),
+                pictures: pictures.transpose()?,
+                probe: Probe::open(settings)?,
+            },
             batches: train_batches(&sources.train, settings)?,
             task: PretrainTask::new(mae, params, settings, steps_per_epoch),
             sources,
@@ -114,6 +122,7 @@ impl Plan for Pretraining {
             }
             None => watch,
         };
+        let watch = self.probe.iter().fold(watch, Watch::hook);
         Ok(match (&self.pictures, lead) {
             (Some(pictures), Some(lead)) => {
                 watch.hook(Drawing::new(pictures, lead, config, settings))

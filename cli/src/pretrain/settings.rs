@@ -9,6 +9,7 @@ use longmae_train::Every;
 use longmae_vit::TowerConfig;
 
 use super::flags::Flags;
+use super::probe::ProbeSettings;
 use crate::choice::one_of;
 use crate::exit::usage;
 use crate::run::numbers::count;
@@ -34,12 +35,15 @@ pub struct Settings {
     pub kept: usize,
     /// When pictures are drawn, if that was set.
     pub pictures_every: Option<Every>,
+    /// What the encoder is probed on, if anything.
+    pub probe: Option<ProbeSettings>,
 }
 
 impl RunSettings for Settings {
     type Flags = Flags;
 
-    const FREE: &'static [&'static str] = &["pictures_every"];
+    const FREE: &'static [&'static str] =
+        &["pictures_every", "probe_data", "probe_val_data", "probe_every", "probe_images"];
 
     const FIXED: &'static [&'static str] = &[
         "decoder_dim",
@@ -59,6 +63,7 @@ impl RunSettings for Settings {
         };
         let common = Common::resolve(groups, &DEFAULTS)?;
         check_names(&mut flags)?;
+        let epochs = common.epochs;
         let mae = model(&mut flags, &common)?;
         let (masks, units, kept) = masks(&mut flags, mae.encoder.grid)?;
         let pictures = flags.pictures_every.as_deref().map(Every::from_str).transpose();
@@ -70,6 +75,7 @@ impl RunSettings for Settings {
             units,
             kept,
             pictures_every: pictures.map_err(|e| usage(format!("pictures_every {e}")))?,
+            probe: probe(&mut flags, epochs)?,
             flags,
         })
     }
@@ -85,6 +91,31 @@ impl RunSettings for Settings {
     fn common_mut(&mut self) -> &mut Common {
         &mut self.common
     }
+}
+
+/// What is probed on; the numbers are for a probe alone.
+fn probe(flags: &mut Flags, epochs: f64) -> anyhow::Result<Option<ProbeSettings>> {
+    let Some(data) = &flags.probe_data else {
+        let alone = [
+            ("probe_val_data", flags.probe_val_data.is_some()),
+            ("probe_every", flags.probe_every.is_some()),
+            ("probe_images", flags.probe_images.is_some()),
+        ];
+        return match alone.iter().find(|(_, set)| *set) {
+            Some((key, _)) => Err(usage(format!(
+                "{key} is for a probe: give probe_data too (images with classes)"
+            ))),
+            None => Ok(None),
+        };
+    };
+    let spec = |text: &str| text.parse().map_err(usage);
+    let tenth = ((epochs / 10.0).ceil() as u64).max(1);
+    Ok(Some(ProbeSettings {
+        data: spec(data)?,
+        val_data: flags.probe_val_data.as_deref().map(spec).transpose()?,
+        every: count("probe_every", *flags.probe_every.get_or_insert(tenth), 1 << 40)?,
+        images: count("probe_images", *flags.probe_images.get_or_insert(10_000), 1 << 40)?,
+    }))
 }
 
 /// Settings that are a name from a list.

@@ -43,6 +43,8 @@ use session::Session;
 
 /// The arguments of a command that trains, with the settings of its kind.
 #[derive(clap::Args)]
+// Within arguments of its own kind that add to it.
+#[group(skip)]
 pub struct Args<F: clap::Args> {
     /// A built-in recipe (see `longmae recipes list`) or a TOML file; flags go over it
     #[arg(long, value_name = "NAME|FILE", help_heading = "Run")]
@@ -76,7 +78,7 @@ pub struct Args<F: clap::Args> {
 impl<F: Keys> Args<F> {
     /// The settings that recipe, `--set` and flags give together, as they are written: as a table and as flags.
     pub fn given<P: Plan>(&self) -> anyhow::Result<(Table, F)> {
-        let asked = Asked::new(self, P::default_recipe)?;
+        let asked = Asked::new(self, P::default_recipe, P::COMMAND)?;
         let flags = recipe::to_flags(&format!("recipe {}", asked.name), &asked.table)?;
         Ok((asked.table, flags))
     }
@@ -104,6 +106,7 @@ impl Asked {
     fn new<F: Keys>(
         args: &Args<F>,
         default: fn(&Table) -> (String, Option<&'static str>),
+        command: &str,
     ) -> anyhow::Result<Self> {
         let mut typed = Table::new();
         for text in &args.set {
@@ -112,8 +115,8 @@ impl Asked {
         recipe::overlay(&mut typed, &recipe::to_table(&args.flags)?);
         typed.insert("ranks".to_owned(), Value::Integer(i64::try_from(ranks::expected())?));
         let (name, mut table) = match (&args.recipe, default(&typed)) {
-            (Some(reference), _) => recipe::load::<F>(reference)?,
-            (None, (_, Some(built_in))) => recipe::load::<F>(built_in)?,
+            (Some(reference), _) => recipe::load::<F>(reference, command)?,
+            (None, (_, Some(built_in))) => recipe::load::<F>(built_in, command)?,
             (None, (name, None)) => (name, Table::new()),
         };
         recipe::overlay(&mut table, &typed);
@@ -140,7 +143,7 @@ pub fn run<P: Plan>(
     Isa::requested().map_err(usage)?;
     let resumes = args.resume.as_deref().is_some_and(|resume| resume != "none");
     let allowed = Allowed::new::<P::Settings>(&args.allow_changes, resumes)?;
-    let asked = Asked::new(&args, P::default_recipe)?;
+    let asked = Asked::new(&args, P::default_recipe, P::COMMAND)?;
     let start = folder::choose::<P::Settings>(&args, &asked, &allowed)?;
     let (name, mut settings) = match &start {
         Start::Fresh(_) => (asked.name.clone(), asked.settings::<P::Settings>()?),
