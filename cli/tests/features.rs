@@ -7,7 +7,10 @@ use std::path::Path;
 use std::process::Output;
 
 use candle_core::{Device, Tensor};
-use common::{fails, image_folder, longmae_command, photographs, small, stdout, succeeds};
+use common::{
+    CLASSES, class_folder, fails, image_folder, longmae_command, photographs, small, stdout,
+    succeeds,
+};
 use longmae_data::rng::{Purpose, stream};
 use longmae_data::{DecodeOptions, EvalTransform, Normalize, Picture, Size, Transform};
 use longmae_ops::Params;
@@ -16,24 +19,9 @@ use longmae_vit::{Backbone, Preset, Vit, VitConfig};
 use longmae_weights::{Checkpoint, Layout, export};
 use serde_json::Value;
 
-/// Classes that the demo photographs are dealt out to.
-const CLASSES: [&str; 3] = ["ant", "bee", "cat"];
-
 /// A run of one step.
 fn train(folder: &Path) {
     succeeds(&small(folder, &["--data", "demo", "--max-steps", "1", "--out", "run"]));
-}
-
-/// A folder of class folders with the demo photographs, those of a class left out if it is not named.
-fn class_folder(folder: &Path, name: &str, classes: &[&str]) {
-    for (number, file) in photographs().iter().enumerate() {
-        let class = CLASSES[number % CLASSES.len()];
-        if classes.contains(&class) {
-            let place = folder.join(name).join(class);
-            fs::create_dir_all(&place).unwrap();
-            fs::copy(file, place.join(file.file_name().unwrap())).unwrap();
-        }
-    }
 }
 
 fn run(folder: &Path, args: &[&str]) -> Output {

@@ -83,7 +83,8 @@ impl ModelShape {
         })
     }
 
-    /// Counts what the encoder alone costs, as a classifier has it; heads are left out, which are small.
+    /// Counts what the encoder alone costs, as a classifier has it: its positions are trained. Heads are left out, which
+    /// are small.
     ///
     /// # Errors
     ///
@@ -91,10 +92,12 @@ impl ModelShape {
     pub fn encoder_cost(&self) -> Result<Cost> {
         let whole = self.cost()?;
         let forward_flops = self.encoder_flops();
+        let positions = ((self.patches() + 1) * self.encoder.dim) as u64;
         Ok(Cost {
             decoder_tokens: 0,
+            encoder_parameters: whole.encoder_parameters + positions,
             decoder_parameters: 0,
-            position_values: ((self.patches() + 1) * self.encoder.dim) as u64,
+            position_values: 0,
             forward_flops,
             training_flops: 3.0 * forward_flops,
             ..whole

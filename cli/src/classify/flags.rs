@@ -18,7 +18,8 @@ pub struct Flags {
     #[arg(long, value_name = "KIND", help_heading = "Model")]
     pub pool: Option<String>,
 
-    /// `none`, or timm's policies: `rand-m9-mstd0.5-inc1` (RandAugment), `original`, `v0`, `3a` (AutoAugment)
+    /// `none`, or timm's policies: `rand-m9-mstd0.5-inc1` (RandAugment), `original`, `originalr`, `v0`, `v0r`
+    /// (AutoAugment)
     #[arg(
         long,
         alias = "auto_augment",

@@ -59,6 +59,13 @@ impl RunSettings for Settings {
             run: &mut flags.run,
         };
         let common = Common::resolve(groups, &DEFAULTS)?;
+        let ranks = common.batching.ranks;
+        if ranks > 1 {
+            return Err(usage(format!(
+                "{ranks} processes were started: a linear probe over several is not there yet (its normalisation would \
+                 need their statistics); start one"
+            )));
+        }
         let pool = flags.pool.get_or_insert_with(|| Pool::Class.name().to_owned());
         one_of("pool", pool, &Pool::ALL.map(Pool::name), &[])?;
         let pool = Pool::from_str(pool).map_err(usage)?;

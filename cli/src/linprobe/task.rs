@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use candle_core::Tensor;
 use longmae_finetune::probes::Mode;
 use longmae_finetune::soft_cross_entropy;
 use longmae_train::{BoxError, ModelWriter, NamedParam, StepContext, StepOutput, Task};
@@ -45,16 +46,28 @@ impl ProbeTask {
 
     /// Writes encoder and probe, after `step` steps at this loss.
     pub fn save(&self, path: &Path, step: u64, loss: Option<f64>) -> anyhow::Result<()> {
-        self.writer(step, loss)(path).map_err(anyhow::Error::from_boxed)
+        self.writer(step, loss)?(path).map_err(anyhow::Error::from_boxed)
     }
 
-    fn writer(&self, steps: u64, loss: Option<f64>) -> ModelWriter {
+    fn writer(&self, steps: u64, loss: Option<f64>) -> anyhow::Result<ModelWriter> {
         let epochs = Some(steps as f64 / self.steps_per_epoch as f64);
         let info = ModelInfo { steps, epochs, loss, ..self.info.clone() };
         let metadata = Metadata { kind: Kind::Classifier, info, recipe: Some(self.recipe.clone()) };
-        let live = vars(&self.model.params.all()).into_iter();
-        let tensors: Vec<_> = live.map(|(name, var)| (name, var.as_detached_tensor())).collect();
-        Box::new(move |path| Ok(save(path, &metadata, &tensors)?))
+        let tensors = self.tensors()?;
+        Ok(Box::new(move |path| Ok(save(path, &metadata, &tensors)?)))
+    }
+
+    /// All tensors as they are now. Running statistics change in the forward pass, in which the file is still being written:
+    /// of these, copies.
+    fn tensors(&self) -> anyhow::Result<Vec<(String, Tensor)>> {
+        let named = vars(&self.model.params.all()).into_iter();
+        named
+            .map(|(name, var)| {
+                let live = var.as_detached_tensor();
+                let tensor = if name.starts_with("head.0.") { live.copy()? } else { live };
+                Ok((name, tensor))
+            })
+            .collect()
     }
 }
 
@@ -87,7 +100,7 @@ impl Task for ProbeTask {
     }
 
     fn model_writer(&self, step: u64, loss: Option<f64>) -> Result<ModelWriter, BoxError> {
-        Ok(self.writer(step, loss))
+        Ok(self.writer(step, loss)?)
     }
 
     fn load_model(&self, path: &Path) -> Result<(), BoxError> {

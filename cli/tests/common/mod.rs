@@ -122,3 +122,18 @@ pub fn image_folder(parent: &Path) -> PathBuf {
     }
     folder
 }
+
+/// Classes that the demo photographs are dealt out to.
+pub const CLASSES: [&str; 3] = ["ant", "bee", "cat"];
+
+/// A folder of class folders with the demo photographs, those of a class left out if it is not named.
+pub fn class_folder(folder: &Path, name: &str, classes: &[&str]) {
+    for (number, file) in photographs().iter().enumerate() {
+        let class = CLASSES[number % CLASSES.len()];
+        if classes.contains(&class) {
+            let place = folder.join(name).join(class);
+            fs::create_dir_all(&place).unwrap();
+            fs::copy(file, place.join(file.file_name().unwrap())).unwrap();
+        }
+    }
+}
