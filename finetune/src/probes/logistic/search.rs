@@ -77,8 +77,8 @@ fn accuracies(
     let mut x = vec![0.0; objective.len()];
     let mut accuracies = Vec::with_capacity(grid.len());
     for c in grid {
-        let (lowest, fit) = minimise(&objective, x, &LogisticConfig { c: *c, ..*config })?;
-        let model = LogisticRegression::of(&objective, &lowest, standard.clone(), fit)?;
+        let (lowest, fit) = minimise(&objective, &x, &LogisticConfig { c: *c, ..*config })?;
+        let model = LogisticRegression::of(&objective, &lowest, &standard, fit)?;
         x = lowest;
         let scores = model.logits(held_out.values())?.flatten_all()?.to_vec1()?;
         let mut accuracy = Accuracy::default();
