@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use longmae_data::Target;
 
 use crate::features::{
-    About, Classes, EncodeFlags, Encoder, Extraction, Images, Pool, Stored, check_place,
-    common_classes, extract, lines_of_corrupt, write,
+    About, Classes, EncodeFlags, Encoder, Extraction, Images, Pool, Stored, check_place, extract,
+    lines_of_corrupt, write,
 };
 use crate::output::line;
 use crate::terminal::plural;
