@@ -56,7 +56,7 @@ impl Options {
 
 struct Run {
     model: Classifier,
-    optimizer: Optimizer,
+    params: Params,
     images: Tensor,
     targets: Tensor,
     rng: ChaCha8Rng,
@@ -72,17 +72,9 @@ impl Run {
         let vit = VitConfig { grid: PatchGrid::new((SIDE, SIDE), 16)?, channels: 3, tower };
         let config = ClassifierConfig { vit, classes: CLASSES, pool: Pool::Mean };
         let model = Classifier::new(config, &params)?;
-        let tuned = layer_decay(model.backbone(), &params.all(), LAYER_DECAY)?;
-        let named = tuned.into_iter().map(|param| NamedParam {
-            name: param.name,
-            var: param.var,
-            lr_scale: param.lr_scale,
-            decay: param.decay,
-        });
-        let adamw = AdamWConfig { beta2: 0.999, ..AdamWConfig::default() };
         Ok(Self {
-            optimizer: Optimizer::new(named.collect(), adamw.into())?,
             model,
+            params,
             images: Tensor::randn(0f32, 1.0, (batch, 3, SIDE, SIDE), &Device::Cpu)?,
             targets: Tensor::full(1.0 / CLASSES as f32, (batch, CLASSES), &Device::Cpu)?,
             rng: ChaCha8Rng::seed_from_u64(0),
@@ -91,17 +83,29 @@ impl Run {
         })
     }
 
+    fn optimizer(&self) -> Result<Optimizer> {
+        let tuned = layer_decay(self.model.backbone(), &self.params.all(), LAYER_DECAY)?;
+        let named = tuned.into_iter().map(|param| NamedParam {
+            name: param.name,
+            var: param.var,
+            lr_scale: param.lr_scale,
+            decay: param.decay,
+        });
+        let adamw = AdamWConfig { beta2: 0.999, ..AdamWConfig::default() };
+        Ok(Optimizer::new(named.collect(), adamw.into())?)
+    }
+
     /// One step; the loss.
-    fn train(&mut self) -> Result<f32> {
+    fn train(&mut self, optimizer: &mut Optimizer) -> Result<f32> {
         let draws = (0..self.batch).map(|_| DropPath::draw(DROP_PATH, self.depth, &mut self.rng));
         let drop =
             DropPath::stack(&draws.collect::<std::result::Result<Vec<_>, _>>()?, &Device::Cpu)?;
         let logits = self.model.forward(&self.images, Some(&drop))?;
         let loss = soft_cross_entropy(&logits, &self.targets)?;
-        let mut gradients = Gradients::empty(self.optimizer.parameters().len());
-        gradients.accumulate(self.optimizer.parameters(), longmae_ops::backward(&loss)?)?;
+        let mut gradients = Gradients::empty(optimizer.parameters().len());
+        gradients.accumulate(optimizer.parameters(), longmae_ops::backward(&loss)?)?;
         if gradients.norm()?.is_finite() {
-            self.optimizer.step(&gradients, 1.0, 1e-4)?;
+            optimizer.step(&gradients, 1.0, 1e-4)?;
         }
         Ok(loss.to_scalar()?)
     }
@@ -119,9 +123,14 @@ fn main() -> Result<()> {
     let mut run = Run::new(&options)?;
     let mut seconds = Vec::with_capacity(options.steps);
     let mut loss = 0.0;
+    // Moments are for training alone.
+    let mut optimizer = (options.task == "train").then(|| run.optimizer()).transpose()?;
     for _ in 0..options.steps {
         let began = Instant::now();
-        loss = if options.task == "train" { run.train()? } else { run.evaluate()? };
+        loss = match &mut optimizer {
+            Some(optimizer) => run.train(optimizer)?,
+            None => run.evaluate()?,
+        };
         seconds.push(began.elapsed().as_secs_f64());
     }
     writeln!(std::io::stdout(), r#"{{"seconds":{seconds:?},"loss":{loss}}}"#)?;

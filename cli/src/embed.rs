@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use longmae_data::Target;
 
 use crate::features::{
-    About, EncodeFlags, Encoder, Extraction, Images, Pool, Stored, check_place, common_classes,
-    extract, lines_of_corrupt, write,
+    About, Classes, EncodeFlags, Encoder, Extraction, Images, Pool, Stored, check_place, extract,
+    lines_of_corrupt, write,
 };
 use crate::output::line;
 use crate::terminal::plural;
@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let extracted = extract(&encoder.vit, &images.source, &extraction)?;
     lines_of_corrupt(&extracted.corrupt).into_iter().for_each(line);
     let names = images.source.classes();
-    let [classes, _] = common_classes([("", names), ("", names)])?;
+    let classes = Classes::named(names);
     // Classes of some images alone would be labels for none.
     let labelled = extracted.targets.iter().all(|target| matches!(target, Target::Class(_)));
     let labels = labelled.then(|| classes.labels(&images.name, &extracted.ids, &extracted.targets));

@@ -24,11 +24,10 @@ pub struct Classes {
 /// The second one may lack classes of the first, which are then told by name; it must not have others.
 pub fn common_classes([first, second]: [(&str, &[String]); 2]) -> anyhow::Result<[Classes; 2]> {
     let ((first_name, first), (second_name, second)) = (first, second);
-    let known = Classes { names: first.to_vec(), numbers: None };
+    let known = Classes::named(first);
     // Without names, numbers are all there is to go by.
     if first.is_empty() || second.is_empty() || first == second {
-        let names = if first.is_empty() { second.to_vec() } else { first.to_vec() };
-        let both = Classes { names, numbers: None };
+        let both = Classes::named(if first.is_empty() { second } else { first });
         return Ok([both.clone(), both]);
     }
     let others: Vec<&str> =
@@ -54,6 +53,11 @@ fn few(names: &[&str]) -> String {
 }
 
 impl Classes {
+    /// Classes of these names, numbered in this order; or of unknown ones, if there are none.
+    pub fn named(names: &[String]) -> Self {
+        Self { names: names.to_vec(), numbers: None }
+    }
+
     /// The names, if they are known.
     pub fn names(&self) -> &[String] {
         &self.names

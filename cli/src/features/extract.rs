@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
 use candle_core::{Device, Tensor};
 use indicatif::{ProgressBar, ProgressStyle};
 use longmae_data::{
@@ -120,7 +121,8 @@ pub fn extract(vit: &Vit, source: &Arc<dyn Source>, how: &Extraction) -> anyhow:
         shape = features.dims()[1..].to_vec();
         let each = shape.iter().product::<usize>();
         let features = features.flatten_all()?.to_vec1::<f32>()?;
-        values.reserve_exact(source.len() * each - values.len());
+        let room = source.len().saturating_mul(each) - values.len();
+        values.try_reserve_exact(room).with_context(|| too_large(source.len(), &shape))?;
         bar.inc(batch.items.len() as u64);
         for (item, features) in batch.items.into_iter().zip(features.chunks_exact(each)) {
             // The loader puts the next good image in the place of one that is corrupt.
@@ -156,6 +158,10 @@ fn loader(source: &Arc<dyn Source>, how: &Extraction) -> anyhow::Result<Loader<B
         Ok(Batch { images, items: samples.items })
     };
     Ok(Loader::new(source.clone(), Arc::new(how.transform.clone()), collate, config)?)
+}
+
+fn too_large(images: usize, shape: &[usize]) -> String {
+    format!("features of {images} images, {shape:?} each, do not fit into memory")
 }
 
 fn bar(images: usize) -> ProgressBar {

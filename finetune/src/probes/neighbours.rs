@@ -87,7 +87,8 @@ impl Neighbours {
         rows.map(|row| row.iter().map(|near| (near.index, near.similarity)).collect())
     }
 
-    /// The share of votes that each class has, `[samples, classes]`, row after row.
+    /// The share of votes that each class has, `[samples, classes]`, row after row. Where fewer than five classes have any,
+    /// a top-5 accuracy goes on with those of no votes in their order, as with scores of any kind.
     ///
     /// # Errors
     /// [`Error::Setting`] if a temperature is not above 0.

@@ -2,8 +2,11 @@
 
 mod config;
 mod objective;
+mod precondition;
 mod search;
 mod standard;
+
+use std::cell::Cell;
 
 use candle_core::Tensor;
 use liblbfgs::lbfgs;
@@ -22,6 +25,10 @@ use standard::Standard;
 ///
 /// This is `sklearn.linear_model.LogisticRegression(C=C, solver="lbfgs")`, for two classes too, where scikit-learn has one
 /// row of weights instead of two opposite ones. The same features give the same numbers, whatever the number of threads.
+///
+/// Features of an encoder differ much along few directions and little along most, which L-BFGS takes long to level out. It
+/// therefore goes by other variables (principal directions scaled to one curvature); the objective, its minimum and the
+/// tolerance are the same.
 #[derive(Debug, Clone)]
 pub struct LogisticRegression {
     standard: Standard,
@@ -54,14 +61,14 @@ impl LogisticRegression {
         check_classes(features)?;
         let standard = Standard::of(features.values(), config.standardise)?;
         let objective = Objective::new(features, &standard)?;
-        let start = vec![0.0; objective.len()];
-        let (x, fit) = minimise(&objective, start, config)?;
-        Self::of(&objective, &x, standard, fit)
+        let (x, fit) = minimise(&objective, &vec![0.0; objective.len()], config)?;
+        Self::of(&objective, &x, &standard, fit)
     }
 
     /// The model of a minimum.
-    fn of(objective: &Objective, x: &[f64], standard: Standard, fit: Fit) -> Result<Self> {
+    fn of(objective: &Objective, x: &[f64], standard: &Standard, fit: Fit) -> Result<Self> {
         let (weight, bias) = objective.parameters(x)?;
+        let (standard, bias) = standard.outward(&weight, bias)?;
         Ok(Self { standard, affine: Affine { weight, bias }, fit })
     }
 
@@ -112,41 +119,44 @@ fn check_classes(features: &Features) -> Result<()> {
     }
 }
 
-/// L-BFGS from `x` on until the gradient's greatest entry is within the tolerance.
-fn minimise(
-    objective: &Objective,
-    mut x: Vec<f64>,
-    config: &LogisticConfig,
-) -> Result<(Vec<f64>, Fit)> {
+/// L-BFGS from parameters `x` on until the gradient's greatest entry is within the tolerance.
+fn minimise(objective: &Objective, x: &[f64], config: &LogisticConfig) -> Result<(Vec<f64>, Fit)> {
+    let other = objective.precondition(config.c)?;
+    let mut variables = objective.variables(&other, x)?;
     // What is lowest stays, whatever the line search does last.
     let mut best = Value { objective: f64::INFINITY, gradient: f64::INFINITY };
-    let mut lowest = x.clone();
+    let mut lowest = x.to_vec();
     let mut failure = None;
     let mut iterations = 0;
+    let latest = Cell::new(best);
     {
-        let evaluate = |x: &[f64], gradient: &mut [f64]| {
-            let value = match objective.evaluate(x, config.c, gradient) {
-                Ok(value) => value,
-                Err(error) => {
-                    let text = error.to_string();
-                    failure = Some(error);
-                    return Err(std::io::Error::other(text).into());
+        let evaluate = |variables: &[f64], gradient: &mut [f64]| match objective
+            .evaluate_by(&other, variables, config.c, gradient)
+        {
+            Ok((x, value)) => {
+                latest.set(value);
+                if value.objective <= best.objective {
+                    best = value;
+                    lowest = x;
                 }
-            };
-            if value.objective <= best.objective {
-                best = value;
-                lowest.copy_from_slice(x);
+                Ok(value.objective)
             }
-            Ok(value.objective)
+            Err(error) => {
+                let text = error.to_string();
+                failure = Some(error);
+                Err(std::io::Error::other(text).into())
+            }
         };
         // Steps may be of any length: the line search alone limits them.
-        let state = lbfgs().with_max_step_size(f64::MAX).build(&mut x, evaluate);
+        let state = lbfgs().with_max_step_size(f64::MAX).build(&mut variables, evaluate);
         if let Ok(mut state) = state {
-            while iterations <= config.max_iterations {
-                // The first call takes no step, and tells of the start. A line search that finds nothing lower ends it.
-                let Ok(progress) = state.propagate() else { break };
-                let greatest = progress.gx.iter().fold(0.0, |most: f64, g| most.max(g.abs()));
-                if greatest <= config.tolerance || !greatest.is_finite() {
+            // The first call takes no step. A line search that finds nothing lower ends it.
+            while state.propagate().is_ok() {
+                let greatest = latest.get().gradient;
+                if greatest <= config.tolerance
+                    || !greatest.is_finite()
+                    || iterations == config.max_iterations
+                {
                     break;
                 }
                 iterations += 1;
@@ -156,12 +166,7 @@ fn minimise(
     if let Some(error) = failure {
         return Err(error);
     }
-    let fit = Fit {
-        c: config.c,
-        objective: best.objective,
-        gradient: best.gradient,
-        iterations: iterations.min(config.max_iterations),
-        converged: best.gradient <= config.tolerance,
-    };
-    Ok((lowest, fit))
+    let converged = best.gradient <= config.tolerance;
+    let Value { objective, gradient } = best;
+    Ok((lowest, Fit { c: config.c, objective, gradient, iterations, converged }))
 }

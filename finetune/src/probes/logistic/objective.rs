@@ -2,9 +2,11 @@
 
 use candle_core::{Device, Tensor};
 use longmae_ops::{Compute, linear};
+use nalgebra::DMatrix;
 use rayon::prelude::*;
 
-use super::Standard;
+use super::precondition::{Directions, Precondition};
+use super::standard::Standard;
 use crate::Result;
 use crate::probes::Features;
 
@@ -16,6 +18,7 @@ const LINE: usize = 16;
 /// Standardised features piece by piece, with their labels.
 pub(super) struct Objective {
     pieces: Vec<Piece>,
+    directions: Directions,
     samples: usize,
     dim: usize,
     classes: usize,
@@ -46,13 +49,46 @@ impl Objective {
             let labels = features.labels()[start..start + rows].to_vec();
             Ok(Piece { x, transposed, labels })
         });
-        let pieces = pieces.collect::<Result<_>>()?;
-        Ok(Self { pieces, samples, dim, classes: features.classes() })
+        let pieces = pieces.collect::<Result<Vec<_>>>()?;
+        let directions = Directions::of(products(&pieces, dim, samples)?)?;
+        Ok(Self { pieces, directions, samples, dim, classes: features.classes() })
     }
 
     /// How many parameters there are: `[classes, dim]`, then `[classes]`.
     pub fn len(&self) -> usize {
         self.classes * (self.dim + 1)
+    }
+
+    /// The other variables that go with a `C`.
+    pub fn precondition(&self, c: f64) -> Result<Precondition> {
+        Precondition::new(&self.directions, self.classes, self.penalty(c))
+    }
+
+    /// The other variables of parameters.
+    pub fn variables(&self, other: &Precondition, x: &[f64]) -> Result<Vec<f64>> {
+        let (weight, _) = self.parameters(x)?;
+        let bias = x[self.classes * self.dim..].iter().map(|bias| bias / other.bias);
+        Ok(numbers(&other.variables(&weight)?)?.chain(bias).collect())
+    }
+
+    /// The parameters that other variables stand for, and their value; writes the gradient by the variables.
+    pub fn evaluate_by(
+        &self,
+        other: &Precondition,
+        variables: &[f64],
+        c: f64,
+        gradient: &mut [f64],
+    ) -> Result<(Vec<f64>, Value)> {
+        let (weight, _) = self.parameters(variables)?;
+        let weights = self.classes * self.dim;
+        let bias = variables[weights..].iter().map(|variable| variable * other.bias);
+        let x: Vec<f64> = numbers(&other.weights(&weight)?)?.chain(bias).collect();
+        let value = self.evaluate(&x, c, gradient)?;
+        let (by_weight, _) = self.parameters(gradient)?;
+        let by_variables = numbers(&other.gradient(&by_weight)?)?;
+        gradient.iter_mut().zip(by_variables).for_each(|(g, by)| *g = by);
+        gradient[weights..].iter_mut().for_each(|g| *g *= other.bias);
+        Ok((x, value))
     }
 
     /// Weight and bias of so many parameters.
@@ -75,7 +111,7 @@ impl Objective {
             loss += self.add(piece, &weight, &bias, gradient)?;
         }
         let samples = self.samples as f64;
-        let penalty = 1.0 / (self.scale(c) * samples);
+        let penalty = self.penalty(c);
         gradient.iter_mut().for_each(|g| *g /= samples);
         let weights = self.classes * self.dim;
         let mut squares = 0.0;
@@ -87,10 +123,11 @@ impl Objective {
         Ok(Value { objective: loss / samples + 0.5 * penalty * squares, gradient: greatest })
     }
 
-    /// The `C` of this formulation: scikit-learn penalises the one row of weights that it has for two classes, `w`, where
-    /// here are `w / 2` and `-w / 2`, with half its square.
-    fn scale(&self, c: f64) -> f64 {
-        if self.classes == 2 { c / 2.0 } else { c }
+    /// The curvature that the penalty adds. scikit-learn penalises the one row of weights that it has for two classes, `w`,
+    /// where here are `w / 2` and `-w / 2`, with half its square.
+    fn penalty(&self, c: f64) -> f64 {
+        let c = if self.classes == 2 { c / 2.0 } else { c };
+        1.0 / (c * self.samples as f64)
     }
 
     /// Adds the gradient of a piece's summed loss, and gives the loss.
@@ -119,6 +156,23 @@ impl Objective {
         gradient.iter_mut().zip(weights).for_each(|(sum, g)| *sum += f64::from(g));
         Ok(losses.iter().sum())
     }
+}
+
+/// The mean products of features, `[dim, dim]`.
+fn products(pieces: &[Piece], dim: usize, samples: usize) -> Result<DMatrix<f64>> {
+    let mut sum = DMatrix::<f64>::zeros(dim, dim);
+    for piece in pieces {
+        let product = linear(&piece.transposed, &piece.transposed, None, Compute::default())?;
+        sum.iter_mut().zip(numbers(&product)?).for_each(|(sum, product)| *sum += product);
+    }
+    // Both halves are sums of the same products in another order.
+    let transposed = sum.transpose();
+    Ok((sum + transposed) / (2.0 * samples as f64))
+}
+
+/// A tensor's numbers in f64.
+fn numbers(tensor: &Tensor) -> Result<impl Iterator<Item = f64> + use<>> {
+    Ok(tensor.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from))
 }
 
 /// The cross-entropy of a sample's scores, which become their gradient: softmax less the truth.
@@ -184,6 +238,24 @@ mod tests {
                 let slope = (at(1e-2) - at(-1e-2)) / 2e-2;
                 assert!((slope - gradient[i]).abs() < 1e-4, "{i}: {slope}, {}", gradient[i]);
             }
+            // The same by other variables, at the same place.
+            let other = objective.precondition(0.3).unwrap();
+            let variables = objective.variables(&other, &x).unwrap();
+            let (again, value) =
+                objective.evaluate_by(&other, &variables, 0.3, &mut gradient).unwrap();
+            assert!(again.iter().zip(&x).all(|(a, b)| (a - b).abs() < 1e-5));
+            for i in 0..x.len() {
+                let mut at = |step: f64| {
+                    let mut moved = variables.clone();
+                    moved[i] += step;
+                    let (_, value) =
+                        objective.evaluate_by(&other, &moved, 0.3, &mut unused).unwrap();
+                    value.objective
+                };
+                let slope = (at(1e-2) - at(-1e-2)) / 2e-2;
+                assert!((slope - gradient[i]).abs() < 3e-4, "{i}: {slope}, {}", gradient[i]);
+            }
+            assert!(value.objective.is_finite());
         }
     }
 }

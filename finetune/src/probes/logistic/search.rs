@@ -77,8 +77,8 @@ fn accuracies(
     let mut x = vec![0.0; objective.len()];
     let mut accuracies = Vec::with_capacity(grid.len());
     for c in grid {
-        let (lowest, fit) = minimise(&objective, x, &LogisticConfig { c: *c, ..*config })?;
-        let model = LogisticRegression::of(&objective, &lowest, standard.clone(), fit)?;
+        let (lowest, fit) = minimise(&objective, &x, &LogisticConfig { c: *c, ..*config })?;
+        let model = LogisticRegression::of(&objective, &lowest, &standard, fit)?;
         x = lowest;
         let scores = model.logits(held_out.values())?.flatten_all()?.to_vec1()?;
         let mut accuracy = Accuracy::default();
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     fn features(samples: usize) -> Features {
-        let wave = |i: usize| (i as f32 * 1.3).sin() + if i % 2 == 0 { 0.8 } else { -0.8 };
+        let wave = |i: usize| (i as f32 * 1.3).sin() + if i.is_multiple_of(2) { 0.8 } else { -0.8 };
         let values: Vec<f32> = (0..samples * 3).map(|i| wave(i / 3) + (i as f32).cos()).collect();
         let values = Tensor::from_vec(values, (samples, 3), &Device::Cpu).unwrap();
         Features::new(values, (0..samples as u32).map(|i| i % 2).collect(), 2).unwrap()

@@ -9,27 +9,36 @@ use crate::probes::batch_norm::EPS;
 pub(super) struct Standard {
     mean: Tensor,
     variance: Tensor,
+    /// Whether features are to be standardised; else the mean alone is taken off, and only while fitting.
+    wanted: bool,
 }
 
 /// Samples that are summed up together.
 const ROWS: usize = 4096;
 
 impl Standard {
-    /// Mean and biased variance of features `[samples, dim]`; or 0 and what makes the divisor 1.
+    /// Mean and biased variance of features `[samples, dim]`; or the mean and what makes the divisor 1.
     pub fn of(features: &Tensor, wanted: bool) -> Result<Self> {
-        let (samples, dim) = features.dims2()?;
-        if !wanted {
-            let mean = features.narrow(0, 0, 1)?.squeeze(0)?.zeros_like()?;
-            let variance = (mean.ones_like()? - EPS)?;
-            return Ok(Self { mean, variance });
-        }
+        let samples = features.dims()[0] as f64;
         // In f64, piece by piece: a mean far from zero takes no digits from the variance.
-        let mean = sum(features, |rows| Ok(rows.sum(0)?))?;
-        let mean = (mean / samples as f64)?;
-        let squares = sum(features, |rows| Ok(rows.broadcast_sub(&mean)?.sqr()?.sum(0)?))?;
-        let variance = (squares / samples as f64)?;
-        debug_assert_eq!(mean.dims(), [dim]);
-        Ok(Self { mean: mean.to_dtype(DType::F32)?, variance: variance.to_dtype(DType::F32)? })
+        let mean = (sum(features, |rows| Ok(rows.sum(0)?))? / samples)?;
+        let variance = if wanted {
+            let squares = |rows: &Tensor| Ok(rows.broadcast_sub(&mean)?.sqr()?.sum(0)?);
+            (sum(features, squares)? / samples)?
+        } else {
+            (mean.ones_like()? - EPS)?
+        };
+        let (mean, variance) = (mean.to_dtype(DType::F32)?, variance.to_dtype(DType::F32)?);
+        Ok(Self { mean, variance, wanted })
+    }
+
+    /// For features as they are, if they were not to be standardised: the bias takes over what the mean did.
+    pub fn outward(&self, weight: &Tensor, bias: Tensor) -> Result<(Self, Tensor)> {
+        if self.wanted {
+            return Ok((self.clone(), bias));
+        }
+        let shift = weight.matmul(&self.mean.unsqueeze(1)?)?.squeeze(1)?;
+        Ok((Self { mean: self.mean.zeros_like()?, ..self.clone() }, (bias - shift)?))
     }
 
     /// Features `[samples, dim]` standardised.
