@@ -183,11 +183,9 @@ mod tests {
         names: Vec<String>,
     }
 
-    impl Labels {
-        fn new(labels: &[usize], names: &[&str]) -> Arc<dyn Source> {
-            let names = names.iter().map(ToString::to_string).collect();
-            Arc::new(Self { labels: labels.to_vec(), names })
-        }
+    fn labelled(labels: &[usize], names: &[&str]) -> Arc<dyn Source> {
+        let names = names.iter().map(ToString::to_string).collect();
+        Arc::new(Labels { labels: labels.to_vec(), names })
     }
 
     impl Source for Labels {
@@ -218,12 +216,12 @@ mod tests {
 
     #[test]
     fn validation_data_is_matched_by_name() {
-        let train = Labels::new(&[0, 1, 2], &["ant", "bee", "cat"]);
+        let train = labelled(&[0, 1, 2], &["ant", "bee", "cat"]);
         let classes = Classes::of(train.as_ref(), "train").unwrap();
-        let fewer = classes.align(&Labels::new(&[1, 0], &["ant", "cat"]), "val").unwrap();
+        let fewer = classes.align(&labelled(&[1, 0], &["ant", "cat"]), "val").unwrap();
         assert_eq!(fewer.target(0).unwrap(), Target::Class(2));
         assert_eq!(fewer.target(1).unwrap(), Target::Class(0));
-        let error = refused(classes.align(&Labels::new(&[0, 1], &["ant", "dog"]), "val"));
+        let error = refused(classes.align(&labelled(&[0, 1], &["ant", "dog"]), "val"));
         assert_eq!(
             error,
             "val: 1 of its 2 classes are not among those trained on: dog; trained on are ant, bee, cat"
@@ -232,16 +230,16 @@ mod tests {
 
     #[test]
     fn numbers_stand_for_themselves() {
-        let classes = Classes::of(Labels::new(&[0, 3], &[]).as_ref(), "train").unwrap();
+        let classes = Classes::of(labelled(&[0, 3], &[]).as_ref(), "train").unwrap();
         assert_eq!(classes.len(), 4);
-        assert!(classes.align(&Labels::new(&[3], &[]), "val").is_ok());
-        let error = refused(classes.align(&Labels::new(&[4], &[]), "val"));
+        assert!(classes.align(&labelled(&[3], &[]), "val").is_ok());
+        let error = refused(classes.align(&labelled(&[4], &[]), "val"));
         assert!(error.contains("a label is 4, expected one below 4"), "{error}");
     }
 
     #[test]
     fn one_class_is_no_task() {
-        let error = refused(Classes::of(Labels::new(&[0, 0], &["ant"]).as_ref(), "train"));
+        let error = refused(Classes::of(labelled(&[0, 0], &["ant"]).as_ref(), "train"));
         assert!(error.contains("all images are of one class (ant)"), "{error}");
     }
 }

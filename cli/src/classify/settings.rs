@@ -125,7 +125,7 @@ fn augment(flags: &mut Flags, common: &Common) -> anyhow::Result<Option<Augment>
     let policy = flags.auto_augment.get_or_insert_with(|| default.to_owned());
     match (policy.as_str(), flags.color_jitter) {
         ("none", None) => Ok(None),
-        ("none", Some(strength)) if strength == 0.0 => Ok(None),
+        ("none", Some(0.0)) => Ok(None),
         ("none", Some(strength)) => Ok(Some(Augment::jitter(strength).map_err(usage)?)),
         (policy, None) => Ok(Some(policy.parse().map_err(usage)?)),
         (policy, Some(_)) => Err(usage(format!(

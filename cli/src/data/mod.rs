@@ -75,8 +75,7 @@ struct Pipeline {
 impl Pipeline {
     /// A run's settings with this pipeline, in batches of `batch_size`.
     fn settings(&self, batch_size: usize) -> anyhow::Result<Settings> {
-        let mut flags = Flags::default();
-        flags.data = DataFlags {
+        let data = DataFlags {
             data: Some(self.data.clone()),
             image_size: self.image_size,
             channels: self.channels,
@@ -85,7 +84,12 @@ impl Pipeline {
             aug_repeats: self.aug_repeats,
             ..DataFlags::default()
         };
-        (flags.mask_unit, flags.mask_ratio) = (self.mask_unit, self.mask_ratio);
+        let mut flags = Flags {
+            data,
+            mask_unit: self.mask_unit,
+            mask_ratio: self.mask_ratio,
+            ..Flags::default()
+        };
         (flags.encoder.model, flags.encoder.patch_size) =
             (Some("vit-nano".to_owned()), self.patch_size);
         (flags.machine.workers, flags.run.seed) = (self.workers, self.seed);
