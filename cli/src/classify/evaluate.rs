@@ -10,12 +10,14 @@ use longmae_data::{EvalTransform, Source};
 use longmae_finetune::metrics::{Accuracy, ConfusionMatrix};
 use longmae_ops::inference;
 use longmae_report::write_atomic;
+use longmae_train::{Best, Checkpoints};
 use serde_json::json;
 
 use super::batch::{EvalBatch, eval_loader};
 use crate::labels::Classes;
-use crate::run::Common;
 use crate::run::evaluation::{Pass, without};
+use crate::run::{Common, RunFolder};
+use crate::terminal::Terminal;
 
 /// The most classes that a confusion matrix is kept of: 200 MB.
 const MOST_CONFUSED: usize = 5000;
@@ -175,6 +177,24 @@ impl Evaluation {
             self.loss,
             self.accuracy.samples()
         )
+    }
+
+    /// What a finished run says of itself: accuracy, files, and which checkpoint was best.
+    pub fn conclude(
+        &self,
+        best: Option<Best>,
+        classes: &Classes,
+        folder: &RunFolder,
+        terminal: &Terminal,
+    ) -> anyhow::Result<()> {
+        self.write(folder.path(), classes)?;
+        terminal.say(&self.line());
+        if let Some(best) = best {
+            let path = Checkpoints::new(folder.checkpoints()).path(best.step);
+            let share = 100.0 * best.value;
+            terminal.say(&format!("best top-1 {share:.2}%: {}", path.display()));
+        }
+        Ok(())
     }
 
     /// Writes `evaluation.json`, `predictions.jsonl` and `confusion.csv` into a folder.

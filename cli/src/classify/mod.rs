@@ -14,7 +14,8 @@ pub use batch::{Batch, Collate, train_batches};
 pub use evaluate::{Evaluation, Scorer};
 pub use flags::Flags;
 pub use plan::labelled;
-pub use validation::{BEST, Scores, Validation};
+pub use task::metadata;
+pub use validation::{BEST, Scores, validated};
 
 use crate::run;
 use plan::FineTuning;

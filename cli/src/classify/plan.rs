@@ -8,7 +8,7 @@ use longmae_data::Source;
 use longmae_finetune::{Classifier, ClassifierConfig};
 use longmae_ops::Params;
 use longmae_train::{
-    AdamWConfig, BestBy, Checkpoints, Collective, OptimizerConfig, TrainConfig, Trainer, Watch,
+    AdamWConfig, BestBy, Collective, OptimizerConfig, TrainConfig, Trainer, Watch,
 };
 use toml::Table;
 
@@ -17,7 +17,7 @@ use super::dry_run;
 use super::evaluate::Evaluation;
 use super::settings::Settings;
 use super::task::ClassifyTask;
-use super::validation::{BEST, Validation};
+use super::validation::{BEST, validated};
 use crate::labels::Classes;
 use crate::run::{
     CLASSIFIER, Chart, Lead, Plan, Prepared, RunFolder, Sources, Started, too_large, weights,
@@ -107,16 +107,8 @@ impl Plan for FineTuning {
         collective: &Arc<dyn Collective>,
         _lead: Option<&Lead<'_>>,
     ) -> anyhow::Result<Watch<'a, ClassifyTask>> {
-        Ok(match &self.validation {
-            Some(images) => watch.hook(Validation::new(
-                images.clone(),
-                &settings.evaluation,
-                &settings.common,
-                self.classes.len(),
-                collective.clone(),
-            )),
-            None => watch,
-        })
+        let (images, transform) = (&self.validation, &settings.evaluation);
+        Ok(validated(watch, images, transform, &settings.common, &self.classes, collective))
     }
 
     fn finish(
@@ -139,13 +131,7 @@ impl Plan for FineTuning {
             let model = &trainer.task().classifier;
             let (transform, common) = (&settings.evaluation, &settings.common);
             let evaluation = Evaluation::of(model, images, transform, common, &self.classes)?;
-            evaluation.write(folder.path(), &self.classes)?;
-            terminal.say(&evaluation.line());
-        }
-        if let Some(best) = trainer.best() {
-            let path = Checkpoints::new(folder.checkpoints()).path(best.step);
-            let share = 100.0 * best.value;
-            terminal.say(&format!("best top-1 {share:.2}%: {}", path.display()));
+            evaluation.conclude(trainer.best(), &self.classes, folder, terminal)?;
         }
         terminal.say(&contents(folder, self.validation.is_some()));
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use longmae_finetune::{Classifier, soft_cross_entropy};
+use longmae_finetune::{Classifier, Pool, soft_cross_entropy};
 use longmae_ops::Params;
 use longmae_train::{BoxError, ModelWriter, NamedParam, StepContext, StepOutput, Task};
 use longmae_weights::{Checkpoint, ClassifierInfo, Kind, Metadata, ModelInfo, save};
@@ -13,6 +13,8 @@ use super::settings::{Settings, tuned};
 use super::validation::Scores;
 use crate::labels::Classes;
 use crate::recipe;
+use crate::run::RunSettings;
+use crate::run::flags::DataFlags;
 use crate::run::weights::{encoder_info, vars};
 
 /// A model with what its files say of it.
@@ -20,8 +22,7 @@ pub struct ClassifyTask {
     pub classifier: Classifier,
     params: Params,
     tuned: Vec<NamedParam>,
-    info: ModelInfo,
-    recipe: String,
+    metadata: Metadata,
     steps_per_epoch: u64,
 }
 
@@ -33,16 +34,9 @@ impl ClassifyTask {
         classes: &Classes,
         steps_per_epoch: u64,
     ) -> anyhow::Result<Self> {
-        // What a machine chose for itself is no part of what was computed.
-        let mut flags = settings.flags.clone();
-        (flags.machine.workers, flags.machine.threads) = (None, None);
-        let head =
-            ClassifierInfo { pool: settings.pool.to_string(), classes: classes.names.clone() };
-        let info = encoder_info(&settings.common.encoder, &settings.flags.data);
         Ok(Self {
             tuned: tuned(settings, classifier.backbone(), &params)?,
-            info: ModelInfo { classifier: Some(head), ..info },
-            recipe: recipe::to_table(&flags)?.to_string(),
+            metadata: metadata(settings, &settings.flags.data, settings.pool, classes)?,
             classifier,
             params,
             steps_per_epoch,
@@ -56,13 +50,30 @@ impl ClassifyTask {
 
     /// What writes the model from the live weights.
     fn writer(&self, steps: u64, loss: Option<f64>) -> ModelWriter {
-        let epochs = Some(steps as f64 / self.steps_per_epoch as f64);
-        let info = ModelInfo { steps, epochs, loss, ..self.info.clone() };
-        let metadata = Metadata { kind: Kind::Classifier, info, recipe: Some(self.recipe.clone()) };
+        let mut metadata = self.metadata.clone();
+        metadata.info.steps = steps;
+        metadata.info.epochs = Some(steps as f64 / self.steps_per_epoch as f64);
+        metadata.info.loss = loss;
         let live = vars(&self.params.all()).into_iter();
         let tensors: Vec<_> = live.map(|(name, var)| (name, var.as_detached_tensor())).collect();
         Box::new(move |path| Ok(save(path, &metadata, &tensors)?))
     }
+}
+
+/// What the files of a classifier or probe say of it, before its first step.
+pub fn metadata<S: RunSettings>(
+    settings: &S,
+    images: &DataFlags,
+    pool: Pool,
+    classes: &Classes,
+) -> anyhow::Result<Metadata> {
+    let mut recipe = recipe::to_table(settings.flags())?;
+    // What a machine chose for itself is no part of what was computed.
+    ["workers", "threads"].iter().for_each(|key| drop(recipe.remove(*key)));
+    let head = ClassifierInfo { pool: pool.to_string(), classes: classes.names.clone() };
+    let info = encoder_info(&settings.common().encoder, images);
+    let info = ModelInfo { classifier: Some(head), ..info };
+    Ok(Metadata { kind: Kind::Classifier, info, recipe: Some(recipe.to_string()) })
 }
 
 impl Scores for ClassifyTask {

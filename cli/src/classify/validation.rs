@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use longmae_data::{EvalTransform, Source};
 use longmae_finetune::metrics::Accuracy;
-use longmae_train::{BestBy, BoxError, Collective, EvalRecord, Every, Hook, Progress};
+use longmae_train::{BestBy, BoxError, Collective, EvalRecord, Every, Hook, Progress, Watch};
 
 use super::evaluate::{Scorer, pass};
+use crate::labels::Classes;
 use crate::run::Common;
 use crate::run::evaluation::agreed_sums;
 
@@ -20,7 +21,7 @@ pub trait Scores {
 }
 
 /// The images that accuracy is counted on; each rank of the collective takes its share.
-pub struct Validation<'a> {
+struct Validation<'a> {
     source: Arc<dyn Source>,
     transform: &'a EvalTransform,
     common: &'a Common,
@@ -28,16 +29,18 @@ pub struct Validation<'a> {
     collective: Arc<dyn Collective>,
 }
 
-impl<'a> Validation<'a> {
-    pub fn new(
-        source: Arc<dyn Source>,
-        transform: &'a EvalTransform,
-        common: &'a Common,
-        classes: usize,
-        collective: Arc<dyn Collective>,
-    ) -> Self {
-        Self { source, transform, common, classes, collective }
-    }
+/// With validation, where there are images for it.
+pub fn validated<'a, T: Scores>(
+    watch: Watch<'a, T>,
+    images: &Option<Arc<dyn Source>>,
+    transform: &'a EvalTransform,
+    common: &'a Common,
+    classes: &Classes,
+    collective: &Arc<dyn Collective>,
+) -> Watch<'a, T> {
+    let Some(source) = images.clone() else { return watch };
+    let (classes, collective) = (classes.len(), collective.clone());
+    watch.hook(Validation { source, transform, common, classes, collective })
 }
 
 impl<T: Scores> Hook<T> for Validation<'_> {

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use longmae_data::Source;
-use longmae_train::{
-    BestBy, Checkpoints, Collective, LarsConfig, OptimizerConfig, TrainConfig, Trainer, Watch,
-};
+use longmae_train::{BestBy, Collective, LarsConfig, OptimizerConfig, TrainConfig, Trainer, Watch};
 use toml::Table;
 
 use super::dry_run;
 use super::model::Probed;
 use super::settings::Settings;
 use super::task::ProbeTask;
-use crate::classify::{BEST, Batch, Collate, Evaluation, Validation, labelled, train_batches};
+use crate::classify::{BEST, Batch, Collate, Evaluation, labelled, train_batches, validated};
 use crate::labels::Classes;
 use crate::run::{Chart, Lead, Plan, Prepared, RunFolder, Sources};
 use crate::terminal::{Terminal, plural};
@@ -93,16 +91,8 @@ impl Plan for Probing {
         collective: &Arc<dyn Collective>,
         _lead: Option<&Lead<'_>>,
     ) -> anyhow::Result<Watch<'a, ProbeTask>> {
-        Ok(match &self.validation {
-            Some(images) => watch.hook(Validation::new(
-                images.clone(),
-                &settings.evaluation,
-                &settings.common,
-                self.classes.len(),
-                collective.clone(),
-            )),
-            None => watch,
-        })
+        let (images, transform) = (&self.validation, &settings.evaluation);
+        Ok(validated(watch, images, transform, &settings.common, &self.classes, collective))
     }
 
     fn finish(
@@ -119,13 +109,7 @@ impl Plan for Probing {
             let model = &trainer.task().model;
             let (transform, common) = (&settings.evaluation, &settings.common);
             let evaluation = Evaluation::of(model, images, transform, common, &self.classes)?;
-            evaluation.write(folder.path(), &self.classes)?;
-            terminal.say(&evaluation.line());
-        }
-        if let Some(best) = trainer.best() {
-            let path = Checkpoints::new(folder.checkpoints()).path(best.step);
-            let share = 100.0 * best.value;
-            terminal.say(&format!("best top-1 {share:.2}%: {}", path.display()));
+            evaluation.conclude(trainer.best(), &self.classes, folder, terminal)?;
         }
         let path = folder.path().display();
         terminal.say(&format!(

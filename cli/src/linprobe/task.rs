@@ -6,20 +6,18 @@ use candle_core::Tensor;
 use longmae_finetune::probes::Mode;
 use longmae_finetune::soft_cross_entropy;
 use longmae_train::{BoxError, ModelWriter, NamedParam, StepContext, StepOutput, Task};
-use longmae_weights::{Checkpoint, ClassifierInfo, Kind, Metadata, ModelInfo, save};
+use longmae_weights::{Checkpoint, Metadata, save};
 
 use super::model::Probed;
 use super::settings::Settings;
-use crate::classify::{Batch, Scorer, Scores};
+use crate::classify::{self, Batch, Scorer, Scores};
 use crate::labels::Classes;
-use crate::recipe;
-use crate::run::weights::{encoder_info, vars};
+use crate::run::weights::vars;
 
 /// A probe with what its files say of it.
 pub struct ProbeTask {
     pub model: Probed,
-    info: ModelInfo,
-    recipe: String,
+    metadata: Metadata,
     steps_per_epoch: u64,
 }
 
@@ -30,15 +28,8 @@ impl ProbeTask {
         classes: &Classes,
         steps_per_epoch: u64,
     ) -> anyhow::Result<Self> {
-        // What a machine chose for itself is no part of what was computed.
-        let mut flags = settings.flags.clone();
-        (flags.machine.workers, flags.machine.threads) = (None, None);
-        let head =
-            ClassifierInfo { pool: settings.pool.to_string(), classes: classes.names.clone() };
-        let info = encoder_info(&settings.common.encoder, &settings.flags.data);
         Ok(Self {
-            info: ModelInfo { classifier: Some(head), ..info },
-            recipe: recipe::to_table(&flags)?.to_string(),
+            metadata: classify::metadata(settings, &settings.flags.data, settings.pool, classes)?,
             model,
             steps_per_epoch,
         })
@@ -50,9 +41,10 @@ impl ProbeTask {
     }
 
     fn writer(&self, steps: u64, loss: Option<f64>) -> anyhow::Result<ModelWriter> {
-        let epochs = Some(steps as f64 / self.steps_per_epoch as f64);
-        let info = ModelInfo { steps, epochs, loss, ..self.info.clone() };
-        let metadata = Metadata { kind: Kind::Classifier, info, recipe: Some(self.recipe.clone()) };
+        let mut metadata = self.metadata.clone();
+        metadata.info.steps = steps;
+        metadata.info.epochs = Some(steps as f64 / self.steps_per_epoch as f64);
+        metadata.info.loss = loss;
         let tensors = self.tensors()?;
         Ok(Box::new(move |path| Ok(save(path, &metadata, &tensors)?)))
     }
