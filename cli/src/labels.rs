@@ -42,10 +42,14 @@ impl Classes {
         Ok(Self { names, named })
     }
 
-    /// As many classes as `names`, as a file of weights has them.
-    pub fn named(names: Vec<String>) -> Self {
-        let named = names.iter().enumerate().any(|(number, name)| *name != number.to_string());
+    /// As a file of weights has them; without names, their numbers.
+    pub fn stored(names: Vec<String>, named: bool) -> Self {
         Self { names, named }
+    }
+
+    /// Whether they have names, by which other data is matched.
+    pub fn are_named(&self) -> bool {
+        self.named
     }
 
     pub fn len(&self) -> usize {
@@ -57,6 +61,13 @@ impl Classes {
     pub fn align(&self, source: &Arc<dyn Source>, what: &str) -> anyhow::Result<Arc<dyn Source>> {
         let largest = largest_label(source.as_ref(), what)?;
         let theirs = source.classes();
+        if !self.named && !theirs.is_empty() && theirs.len() != self.len() {
+            bail!(
+                "{what} names {} classes, those trained on are {} numbers: which is which cannot be told",
+                theirs.len(),
+                self.len()
+            );
+        }
         if !self.named || theirs.is_empty() {
             if largest >= self.len() {
                 bail!(
@@ -235,6 +246,17 @@ mod tests {
         assert!(classes.align(&labelled(&[3], &[]), "val").is_ok());
         let error = refused(classes.align(&labelled(&[4], &[]), "val"));
         assert!(error.contains("a label is 4, expected one below 4"), "{error}");
+        let error = refused(classes.align(&labelled(&[0, 1], &["ant", "bee"]), "val"));
+        assert!(error.contains("val names 2 classes, those trained on are 4 numbers"), "{error}");
+    }
+
+    #[test]
+    fn names_that_are_numbers_are_names() {
+        let train = labelled(&[0, 1, 2], &["0", "1", "2"]);
+        let classes = Classes::of(train.as_ref(), "train").unwrap();
+        let classes = Classes::stored(classes.names.clone(), classes.are_named());
+        let some = classes.align(&labelled(&[0], &["2"]), "val").unwrap();
+        assert_eq!(some.target(0).unwrap(), Target::Class(2));
     }
 
     #[test]

@@ -102,6 +102,7 @@ fn images_are_learnt_and_evaluated() {
         assert!((sum - 1.0).abs() < 1e-5, "probabilities of three classes sum to {sum}");
     }
 
+    succeeds(&run(folder, &["weights", "verify", "tuned/classifier.safetensors"]));
     // The file alone says all of it again, also on a part of the classes, which are told by name.
     let eval = ["classify", "--eval", "--init-weights", "tuned/classifier.safetensors"];
     let again = succeeds(&run(
@@ -113,7 +114,7 @@ fn images_are_learnt_and_evaluated() {
     class_folder(folder, "cats", &["cat"]);
     let cats = succeeds(&run(
         folder,
-        &[&eval[..], &["--val-data", "cats", "--eval-crop", "none"]].concat(),
+        &[&eval[..], &["--val-data", "cats", "--eval-crop", "none", "--batch-size", "3"]].concat(),
     ));
     assert!(cats.contains("top-1 100.00%") && cats.contains("100.00%  cat"), "{cats}");
 }
@@ -229,6 +230,10 @@ fn settings_that_cannot_be_are_explained() {
     let eval = |args: &[&str]| run(folder, &[&["classify", "--eval"], args].concat());
     fails(&eval(&["--val-data", "images"]), 2, &["--init-weights"]);
     fails(&eval(&["--init-weights", "run"]), 2, &["--val-data"]);
+    let resumed = ["--init-weights", "run", "--val-data", "images", "--resume", "x"];
+    fails(&eval(&resumed), 2, &["--resume", "a run that trains"]);
+    let over = ["--init-weights", "run", "--val-data", "images", "--out", "run"];
+    fails(&eval(&over), 1, &["--out run", "holds a run"]);
     let encoder = ["--init-weights", "run", "--val-data", "images"];
     fails(&eval(&encoder), 1, &["holds no classifier", "head.weight"]);
 }

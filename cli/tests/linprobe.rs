@@ -50,8 +50,13 @@ fn an_exact_probe_tells_images_that_it_has_seen() {
         let said = succeeds(&probe(folder, &args));
         // Twelve points in 128 dimensions can be told apart by a plane.
         assert!(said.contains("top-1 100.00%") && said.contains("12 features of 128"), "{said}");
-        let again = succeeds(&probe(folder, &args));
-        assert_eq!(said, again, "nothing is drawn");
+        fails(&probe(folder, &args), 1, &["--out", pool, "holds a run or a probe"]);
+        let again = succeeds(&probe(folder, &args[..args.len() - 2]));
+        assert!(said.starts_with(&again), "nothing is drawn: {said}\n{again}");
+        let probe = format!("{pool}/probe.safetensors");
+        succeeds(&run(folder, &["weights", "verify", &probe]));
+        let eval = ["classify", "--eval", "--init-weights", &probe, "--val-data", "images"];
+        fails(&run(folder, &eval), 1, &["a linear probe", "--exact"]);
         let file = Checkpoint::open(folder.join(pool).join("probe.safetensors")).unwrap();
         let metadata = file.metadata().unwrap();
         assert_eq!(metadata.kind, Kind::Classifier);
@@ -107,6 +112,10 @@ fn what_an_exact_probe_has_no_use_for_is_refused() {
         (&["--exact", "--epochs", "3"], 2, &["epochs"]),
         (&["--exact", "--c", "0"], 2, &["c 0", "above 0"]),
         (&["--drop-path", "0.1"], 2, &["drop_path", "frozen"]),
+        (&["--ema", "0.9"], 2, &["ema", "no average"]),
+        (&["--c", "1"], 2, &["c is for --exact"]),
+        (&["--batch-size", "1"], 2, &["batch_size 1", "two images"]),
+        (&["--exact", "--dry-run"], 2, &["--dry-run", "a run that trains"]),
         (&["--recipe", "finetune-vit-base-224"], 2, &["is for `longmae classify`"]),
         (&["--exact", "--init-weights", "nowhere"], 1, &["nowhere"]),
     ] {

@@ -71,8 +71,10 @@ pub struct ModelInfo {
 pub struct ClassifierInfo {
     /// Which tokens it looks at: the `mean` of the patch tokens, or the `class` token.
     pub pool: String,
-    /// Names of the classes, in the order of the head's rows.
+    /// Names of the classes, in the order of the head's rows; their numbers where they have none.
     pub classes: Vec<String>,
+    /// Whether these are names: other images are then told by name which of them they show, and not by number.
+    pub named: bool,
 }
 
 /// The keys without which `longmae.info` is refused.

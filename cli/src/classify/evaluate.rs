@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use candle_core::Tensor;
 use longmae_data::{EvalTransform, Source};
 use longmae_finetune::metrics::{Accuracy, ConfusionMatrix};
@@ -109,6 +109,10 @@ impl Evaluation {
         while let Some(batch) = loader.next_batch() {
             let batch = batch?;
             let scored = Scored::new(model, &batch, count)?;
+            if !scored.logits.iter().all(|score| score.is_finite()) {
+                let id = &batch.ids[0];
+                bail!("the classifier's scores of {id} are not numbers: its training diverged");
+            }
             all.add(&batch, &scored, classes)?;
         }
         let corrupt: Vec<String> = loader.corrupt().iter().map(|s| s.id.clone()).collect();

@@ -1,10 +1,9 @@
 //! `--eval`: what a classifier makes of validation data.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use candle_core::Device;
 use longmae_data::Source;
 use longmae_ops::Params;
@@ -37,7 +36,20 @@ pub fn run(args: &run::Args<Flags>) -> anyhow::Result<()> {
             "--eval needs --val-data (a folder with a folder of images for each class)",
         ));
     }
+    args.refuse_what_trains("--eval")?;
+    if let Some(out) = args.out() {
+        run::prepare_out(out)?;
+    }
+    // Nothing is mixed here, so that any batch size will do.
+    (flags.mixup, flags.cutmix) = (Some(0.0), Some(0.0));
     let checkpoint = open_weights(Path::new(&reference))?;
+    if checkpoint.shape("head.1.weight").is_some() {
+        bail!(
+            "{}: this is a linear probe with its encoder, which --eval does not evaluate yet; evaluation.json of its run has \
+             its accuracy, longmae linprobe --exact probes on other data",
+            checkpoint.path().display()
+        );
+    }
     let Some(head) = checkpoint.shape("head.weight").map(<[usize]>::to_vec) else {
         bail!(
             "{}: this file holds no classifier (no `head.weight`); fine-tune it first: longmae classify --init-weights \
@@ -63,7 +75,6 @@ pub fn run(args: &run::Args<Flags>) -> anyhow::Result<()> {
     let evaluation = Evaluation::of(&model, &source, &settings.evaluation, common, &classes)?;
     report(&evaluation, &classes);
     if let Some(out) = args.out() {
-        fs::create_dir_all(out).with_context(|| out.display().to_string())?;
         evaluation.write(out, &classes)?;
         line(format!("{}: evaluation.json, predictions.jsonl, confusion.csv", out.display()));
     }
@@ -79,7 +90,7 @@ fn aligned(
     let what = "the validation data";
     let named = checkpoint.metadata().and_then(|metadata| metadata.info.classifier.as_ref());
     if let Some(head) = named {
-        let classes = Classes::named(head.classes.clone());
+        let classes = Classes::stored(head.classes.clone(), head.named);
         let source = classes.align(source, what)?;
         return Ok((classes, source));
     }
@@ -92,8 +103,10 @@ fn aligned(
         );
     }
     let numbers = || (0..rows).map(|class| class.to_string()).collect();
-    let names = if names.is_empty() { numbers() } else { names.to_vec() };
-    let classes = Classes::named(names);
+    let classes = match names.is_empty() {
+        true => Classes::stored(numbers(), false),
+        false => Classes::stored(names.to_vec(), true),
+    };
     let source = classes.align(source, what)?;
     Ok((classes, source))
 }

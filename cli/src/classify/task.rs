@@ -70,7 +70,11 @@ pub fn metadata<S: RunSettings>(
     let mut recipe = recipe::to_table(settings.flags())?;
     // What a machine chose for itself is no part of what was computed.
     ["workers", "threads"].iter().for_each(|key| drop(recipe.remove(*key)));
-    let head = ClassifierInfo { pool: pool.to_string(), classes: classes.names.clone() };
+    let head = ClassifierInfo {
+        pool: pool.to_string(),
+        classes: classes.names.clone(),
+        named: classes.are_named(),
+    };
     let info = encoder_info(&settings.common().encoder, images);
     let info = ModelInfo { classifier: Some(head), ..info };
     Ok(Metadata { kind: Kind::Classifier, info, recipe: Some(recipe.to_string()) })

@@ -1,10 +1,8 @@
 //! `--exact`: features are made once, and logistic regression on them is solved to its minimum.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
 use longmae_data::Source;
 use longmae_finetune::probes::{Features, Fit, LogisticConfig, LogisticRegression};
 
@@ -64,6 +62,7 @@ const KEYS: [&str; 32] = [
 /// Probes, and prints what was found; with `--out`, the probe and its predictions are written there.
 pub fn run(args: &run::Args<Flags>) -> anyhow::Result<()> {
     let (table, flags) = args.given::<Probing>()?;
+    args.refuse_what_trains("--exact")?;
     if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
         return Err(usage(format!(
             "{key}: an exact probe is solved and not trained, it has no such setting; leave it or --exact away"
@@ -76,7 +75,13 @@ pub fn run(args: &run::Args<Flags>) -> anyhow::Result<()> {
             "linprobe needs --data (a folder with a folder of images for each class)",
         ));
     }
+    if let Some(out) = args.out() {
+        run::prepare_out(out)?;
+    }
     environment::settle(common.threads, false)?;
+    if common.init_weights.is_none() {
+        line(format!("no --init-weights: {} as it is before it was ever trained", common.model));
+    }
     let (sources, classes) = classify::labelled(common)?;
     let (model, started) = Probed::open(&settings, classes.len())?;
     started.adapted.iter().chain(&started.left).for_each(|what| line(format!("weights: {what}")));
@@ -146,11 +151,11 @@ fn write(
     evaluation: Option<&Evaluation>,
 ) -> anyhow::Result<()> {
     let Some(out) = out else { return Ok(()) };
-    fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     ProbeTask::new(model, settings, classes, 1)?.save(&out.join("probe.safetensors"), 0, None)?;
     if let Some(evaluation) = evaluation {
         evaluation.write(out, classes)?;
     }
-    line(format!("{}: probe.safetensors and what it says of the images", out.display()));
+    let evaluated = if evaluation.is_some() { " and what it says of the images" } else { "" };
+    line(format!("{}: probe.safetensors{evaluated}", out.display()));
     Ok(())
 }

@@ -10,6 +10,7 @@ mod task;
 
 pub use flags::Flags;
 
+use crate::exit::usage;
 use crate::run;
 use plan::Probing;
 
@@ -27,6 +28,10 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     if args.exact {
         return exact::run(&args.run);
+    }
+    let (table, _) = args.run.given::<Probing>()?;
+    if table.contains_key("c") {
+        return Err(usage("c is for --exact: a probe that is trained has weight_decay"));
     }
     run::run::<Probing>(args.run, "longmae linprobe")
 }

@@ -11,12 +11,10 @@ use super::model::Probed;
 use super::settings::Settings;
 use super::task::ProbeTask;
 use crate::classify::{BEST, Batch, Collate, Evaluation, labelled, train_batches, validated};
+use crate::exit::usage;
 use crate::labels::Classes;
-use crate::run::{Chart, Lead, Plan, Prepared, RunFolder, Sources};
+use crate::run::{Chart, Lead, PROBE, Plan, Prepared, RunFolder, Sources};
 use crate::terminal::{Terminal, plural};
-
-/// The trained probe with its encoder, written at a run's end.
-const PROBE: &str = "probe.safetensors";
 
 /// A probe's run, opened.
 pub struct Probing {
@@ -41,6 +39,11 @@ impl Plan for Probing {
 
     fn prepare(settings: &Settings) -> anyhow::Result<Prepared<Self>> {
         let common = &settings.common;
+        if common.batching.batch_size < 2 {
+            return Err(usage(
+                "batch_size 1: a probe normalises over a batch, which takes two images at least",
+            ));
+        }
         let (sources, classes) = labelled(common)?;
         let steps_per_epoch = sources.steps_per_epoch(common)?;
         let (model, started) = Probed::open(settings, classes.len())?;
@@ -112,9 +115,13 @@ impl Plan for Probing {
             evaluation.conclude(trainer.best(), &self.classes, folder, terminal)?;
         }
         let path = folder.path().display();
+        let evaluated = match self.validation.is_some() {
+            true => ", evaluation.json, predictions.jsonl, confusion.csv",
+            false => "",
+        };
         terminal.say(&format!(
-            "everything is in {path}: {PROBE} (encoder and probe), evaluation.json, predictions.jsonl, confusion.csv, \
-             loss.svg, metrics.jsonl, checkpoints/, recipe.toml"
+            "everything is in {path}: {PROBE} (encoder and probe){evaluated}, loss.svg, metrics.jsonl, checkpoints/, \
+             recipe.toml"
         ));
         Ok(())
     }

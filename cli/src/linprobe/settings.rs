@@ -59,6 +59,9 @@ impl RunSettings for Settings {
             run: &mut flags.run,
         };
         let common = Common::resolve(groups, &DEFAULTS)?;
+        if common.ema.is_some() {
+            return Err(usage("ema: a linear probe keeps no average; leave it away"));
+        }
         let ranks = common.batching.ranks;
         if ranks > 1 {
             return Err(usage(format!(

@@ -25,6 +25,8 @@ pub const RECONSTRUCTIONS: &str = "reconstructions";
 pub const ENCODER: &str = "encoder.safetensors";
 /// The fine-tuned classifier, written at a run's end.
 pub const CLASSIFIER: &str = "classifier.safetensors";
+/// A linear probe with its encoder, written at its end.
+pub const PROBE: &str = "probe.safetensors";
 /// The loss curve.
 pub const LOSS: &str = "loss.svg";
 const CHANGES: &str = "changes.jsonl";
@@ -214,9 +216,20 @@ fn newest(name: &str) -> Option<PathBuf> {
         .map(|file| Path::new("runs").join(file))
 }
 
+/// Makes a folder for what is no run, before any work is done; one that holds a run is refused.
+pub fn prepare_out(path: &Path) -> anyhow::Result<()> {
+    if holds_run(path) {
+        let path = path.display();
+        bail!("--out {path}: this folder holds a run or a probe; give another one");
+    }
+    fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))
+}
+
 /// Whether a folder has anything of a run in it.
 fn holds_run(path: &Path) -> bool {
-    [RECIPE, CHECKPOINTS, ENCODER, CLASSIFIER, METRICS].iter().any(|name| path.join(name).exists())
+    [RECIPE, CHECKPOINTS, ENCODER, CLASSIFIER, PROBE, METRICS]
+        .iter()
+        .any(|name| path.join(name).exists())
 }
 
 /// What lies where in a run's folder. While it is held, no other process can train there.

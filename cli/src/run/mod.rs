@@ -21,7 +21,8 @@ pub use batches::{RunBatches, loader_config};
 pub use curve::Chart;
 pub use data::Sources;
 pub use folder::{
-    CHECKPOINTS, CLASSIFIER, ENCODER, LOSS, METRICS, RECIPE, RECONSTRUCTIONS, RunFolder,
+    CHECKPOINTS, CLASSIFIER, ENCODER, LOSS, METRICS, PROBE, RECIPE, RECONSTRUCTIONS, RunFolder,
+    prepare_out,
 };
 pub use observer::Events;
 pub use plan::{Lead, Plan, Prepared};
@@ -81,6 +82,21 @@ impl<F: Keys> Args<F> {
         let asked = Asked::new(self, P::default_recipe, P::COMMAND)?;
         let flags = recipe::to_flags(&format!("recipe {}", asked.name), &asked.table)?;
         Ok((asked.table, flags))
+    }
+
+    /// Refuses what only a run that trains has; `what` was asked for.
+    pub fn refuse_what_trains(&self, what: &str) -> anyhow::Result<()> {
+        let given = [
+            ("--dry-run", self.dry_run),
+            ("--resume", self.resume.is_some()),
+            ("--allow-changes", !self.allow_changes.is_empty()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => {
+                Err(usage(format!("{flag} is for a run that trains: leave it or {what} away")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Where to write.

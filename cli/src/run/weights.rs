@@ -138,7 +138,15 @@ pub fn load_encoder(path: &Path, params: &Params, common: &Common) -> anyhow::Re
     }
     check_heads(&checkpoint, common)?;
     let adaptation = checkpoint.adapt_encoder(&vars, &how)?;
-    load(&checkpoint, &adaptation)
+    let mut started = load(&checkpoint, &adaptation)?;
+    let names = |of: &mut dyn Iterator<Item = &str>| of.map(str::to_owned).collect::<Vec<_>>();
+    let fresh = params.iter().filter(|param| !checkpoint_has_or_needs(&checkpoint, param));
+    let fresh = names(&mut fresh.map(|param| param.name.as_str()));
+    let head = checkpoint.names().filter(|name| longmae_weights::is_classifier(name));
+    let head = names(&mut head.into_iter());
+    started.left.extend(few("new, since the file's norm comes after a mean of all tokens", &fresh));
+    started.left.extend(few("left in the file", &head));
+    Ok(started)
 }
 
 /// Loads a whole model, its head included.

@@ -6,6 +6,9 @@ use longmae_weights::{Checkpoint, Layout, ModelInfo, TowerInfo, is_decoder, is_e
 
 use super::expected::{Shapes, expected};
 
+/// The batches that a linear probe's normalisation has seen, below `head.`.
+const COUNT: &str = "0.num_batches_tracked";
+
 /// What a model file must hold beside and in place of what all do.
 pub struct Wanted<'a> {
     /// The model, its sizes taken from the file's shapes.
@@ -45,7 +48,8 @@ pub fn faults(checkpoint: &Checkpoint, names: &BTreeSet<&str>, wanted: &Wanted<'
             }
             Some(_) => {}
         }
-        if let Some(dtype) = checkpoint.dtype(name).filter(|dtype| !dtype.is_float()) {
+        let counts = name.strip_prefix("head.") == Some(COUNT);
+        if let Some(dtype) = checkpoint.dtype(name).filter(|dtype| !dtype.is_float() && !counts) {
             faults.push(format!("{shown} is of type {}, expected floats", dtype.as_str()));
         }
     }
@@ -93,11 +97,23 @@ fn adjust(
     wanted: &Wanted<'_>,
 ) {
     let rows = |name| checkpoint.shape(name).and_then(|shape| shape.first().copied());
-    if let Some(classes) = rows("head.weight").or_else(|| rows("head.bias"))
-        && names.iter().any(|name| name.starts_with("head."))
-    {
+    if let Some(classes) = rows("head.weight").or_else(|| rows("head.bias")) {
         expected.insert("head.weight".to_owned(), vec![classes, wanted.info.encoder.dim]);
         expected.insert("head.bias".to_owned(), vec![classes]);
+    }
+    if let Some(classes) = rows("head.1.weight") {
+        let dim = wanted.info.encoder.dim;
+        for (name, shape) in [
+            ("0.running_mean", vec![dim]),
+            ("0.running_var", vec![dim]),
+            (COUNT, vec![]),
+            ("1.weight", vec![classes, dim]),
+            ("1.bias", vec![classes]),
+        ] {
+            expected.remove("head.weight");
+            expected.remove("head.bias");
+            expected.insert(format!("head.{name}"), shape);
+        }
     }
     if names.iter().any(|name| name.starts_with("fc_norm.")) {
         for parameter in ["weight", "bias"] {

@@ -116,7 +116,12 @@ fn metadata(checkpoint: &Checkpoint, found: &ModelInfo) -> anyhow::Result<Vec<St
     }
     let mut faults = differing("the file's metadata", &sizes);
     faults.extend(key_bias(checkpoint, found.key_bias, said.key_bias)?);
-    let holds = if found.decoder.is_some() { Kind::Full } else { Kind::Encoder };
+    let head = checkpoint.names().any(|name| name.starts_with("head."));
+    let holds = match (found.decoder.is_some(), head && metadata.kind == Kind::Classifier) {
+        (true, _) => Kind::Full,
+        (false, true) => Kind::Classifier,
+        (false, false) => Kind::Encoder,
+    };
     if metadata.kind != holds {
         faults.push(format!(
             "the tensors are of kind {holds}, the file's metadata says {}",
