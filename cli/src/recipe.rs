@@ -122,15 +122,12 @@ pub fn load<F: Keys>(reference: &str, command: &str) -> anyhow::Result<(String, 
     let is_file = reference.to_lowercase().ends_with(".toml") || path.components().count() > 1;
     if !is_file {
         let BuiltIn { command: own, text, .. } = built_in(reference)?;
-        if *own != command {
-            let (own, command) = (called(own), called(command));
-            return Err(usage(format!("{place} is for `{own}`, this is `{command}`")));
-        }
-        return Ok((reference.to_owned(), parse::<F>(&place, text)?));
+        check_command(&place, own, command)?;
+        return Ok((reference.to_owned(), parse::<F>(&place, text, command)?));
     }
     let text = std::fs::read_to_string(path).context(place.clone())?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok((name, parse::<F>(&place, &text)?))
+    Ok((name, parse::<F>(&place, &text, command)?))
 }
 
 /// How a command is typed.
@@ -138,11 +135,24 @@ pub fn called(command: &str) -> String {
     if command == "mae-pretrain" { command.to_owned() } else { format!("longmae {command}") }
 }
 
-/// Reads a recipe's text; `place` is where it stands, for messages.
-pub fn parse<F: Keys>(place: &str, text: &str) -> anyhow::Result<Table> {
+/// Refuses the recipe of another command.
+fn check_command(place: &str, own: &str, command: &str) -> anyhow::Result<()> {
+    if own == command {
+        return Ok(());
+    }
+    let (own, command) = (called(own), called(command));
+    Err(usage(format!("{place} is for `{own}`, this is `{command}`")))
+}
+
+/// Reads a recipe's text for a command; `place` is where it stands, for messages.
+pub fn parse<F: Keys>(place: &str, text: &str, command: &str) -> anyhow::Result<Table> {
     let table: Table = text
         .parse()
         .map_err(|e: toml::de::Error| usage(format!("{place} is not TOML: {}", e.message())))?;
+    // A resolved recipe says whose it is.
+    if let Some(own) = table.get("command").and_then(Value::as_str) {
+        check_command(place, own, command)?;
+    }
     to_flags::<F>(place, &table)?;
     Ok(table)
 }
@@ -224,7 +234,7 @@ pub fn check_keys<'a, F: Keys>(
 fn known_keys<F: Keys>() -> Vec<String> {
     let command = F::augment_args(Command::new("keys"));
     let flags = command.get_arguments().map(|arg| arg.get_id().to_string());
-    flags.chain(["ranks".to_owned()]).collect()
+    flags.chain(["command", "ranks"].map(str::to_owned)).collect()
 }
 
 #[cfg(test)]
@@ -237,9 +247,9 @@ mod tests {
     fn built_in_recipes_parse_and_have_titles() {
         for BuiltIn { command, name, text } in BUILT_IN {
             let parsed = match command {
-                "classify" => parse::<classify::Flags>(name, text),
-                "linprobe" => parse::<linprobe::Flags>(name, text),
-                _ => parse::<Flags>(name, text),
+                "classify" => parse::<classify::Flags>(name, text, command),
+                "linprobe" => parse::<linprobe::Flags>(name, text, command),
+                _ => parse::<Flags>(name, text, command),
             };
             parsed.unwrap();
             assert!(title(text).len() > 10, "{name}");
@@ -248,7 +258,8 @@ mod tests {
 
     #[test]
     fn unknown_keys_name_the_nearest() {
-        let error = parse::<Flags>("mine", "mask_unti = 2").unwrap_err().to_string();
+        let error =
+            parse::<Flags>("mine", "mask_unti = 2", "mae-pretrain").unwrap_err().to_string();
         assert_eq!(error, "mine: unknown key `mask_unti`; did you mean `mask_unit`?");
     }
 
@@ -273,7 +284,8 @@ mod tests {
 
     #[test]
     fn a_value_of_the_wrong_type_names_its_key() {
-        let error = parse::<Flags>("mine", "epochs = \"many\"").unwrap_err().to_string();
+        let error =
+            parse::<Flags>("mine", "epochs = \"many\"", "mae-pretrain").unwrap_err().to_string();
         assert!(error.contains("`epochs` is \"many\""), "{error}");
     }
 

@@ -227,6 +227,11 @@ fn settings_that_cannot_be_are_explained() {
         fails(&tune(folder, &[args, &["--out", "x"]].concat()), code, parts);
         assert!(!folder.join("x").exists(), "{args:?}");
     }
+    // A run's folder says whose it is.
+    let other = ["classify", "--resume", "run"];
+    fails(&run(folder, &other), 1, &["is for `mae-pretrain`, this is `longmae classify`"]);
+    let recipe = ["classify", "--recipe", "run/recipe.toml"];
+    fails(&run(folder, &recipe), 2, &["is for `mae-pretrain`"]);
     let eval = |args: &[&str]| run(folder, &[&["classify", "--eval"], args].concat());
     fails(&eval(&["--val-data", "images"]), 2, &["--init-weights"]);
     fails(&eval(&["--init-weights", "run"]), 2, &["--val-data"]);

@@ -35,8 +35,6 @@ impl Plan for FineTuning {
     type Batch = Batch;
     type Task = ClassifyTask;
 
-    const COMMAND: &'static str = "classify";
-
     fn default_recipe(_typed: &Table) -> (String, Option<&'static str>) {
         ("classify".to_owned(), None)
     }

@@ -42,6 +42,8 @@ pub struct Settings {
 impl RunSettings for Settings {
     type Flags = Flags;
 
+    const COMMAND: &'static str = "classify";
+
     const FREE: &'static [&'static str] = &[];
 
     const FIXED: &'static [&'static str] = &["pool"];
@@ -63,7 +65,7 @@ impl RunSettings for Settings {
             machine: &mut flags.machine,
             run: &mut flags.run,
         };
-        let common = Common::resolve(groups, &DEFAULTS)?;
+        let common = Common::resolve(groups, &DEFAULTS, Self::COMMAND)?;
         let pool = flags.pool.get_or_insert_with(|| Pool::default().name().to_owned());
         one_of("pool", pool, &Pool::ALL.map(Pool::name), &[])?;
         let pool = Pool::from_str(pool).map_err(usage)?;

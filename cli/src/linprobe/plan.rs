@@ -27,8 +27,6 @@ impl Plan for Probing {
     type Batch = Batch;
     type Task = ProbeTask;
 
-    const COMMAND: &'static str = "linprobe";
-
     fn default_recipe(_typed: &Table) -> (String, Option<&'static str>) {
         ("linprobe".to_owned(), None)
     }

@@ -36,6 +36,8 @@ pub struct Settings {
 impl RunSettings for Settings {
     type Flags = Flags;
 
+    const COMMAND: &'static str = "linprobe";
+
     const FREE: &'static [&'static str] = &[];
 
     const FIXED: &'static [&'static str] = &["pool"];
@@ -58,7 +60,7 @@ impl RunSettings for Settings {
             machine: &mut flags.machine,
             run: &mut flags.run,
         };
-        let common = Common::resolve(groups, &DEFAULTS)?;
+        let common = Common::resolve(groups, &DEFAULTS, Self::COMMAND)?;
         if common.ema.is_some() {
             return Err(usage("ema: a linear probe keeps no average; leave it away"));
         }

@@ -33,8 +33,6 @@ impl Plan for Pretraining {
     type Batch = Batch;
     type Task = PretrainTask;
 
-    const COMMAND: &'static str = "mae-pretrain";
-
     fn default_recipe(typed: &Table) -> (String, Option<&'static str>) {
         // Somebody with data of their own does not want the demo's settings.
         if typed.contains_key("data") {

@@ -42,6 +42,8 @@ pub struct Settings {
 impl RunSettings for Settings {
     type Flags = Flags;
 
+    const COMMAND: &'static str = "mae-pretrain";
+
     const FREE: &'static [&'static str] =
         &["pictures_every", "probe_data", "probe_val_data", "probe_every", "probe_images"];
 
@@ -61,7 +63,7 @@ impl RunSettings for Settings {
             machine: &mut flags.machine,
             run: &mut flags.run,
         };
-        let common = Common::resolve(groups, &DEFAULTS)?;
+        let common = Common::resolve(groups, &DEFAULTS, Self::COMMAND)?;
         check_names(&mut flags)?;
         let epochs = common.epochs;
         let mae = model(&mut flags, &common)?;

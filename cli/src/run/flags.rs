@@ -193,6 +193,9 @@ pub struct MachineFlags {
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunFlags {
+    /// Whose run it is: not typed, but the command that was.
+    #[arg(skip)]
+    pub command: Option<String>,
     /// Seed of everything random
     #[arg(long, value_name = "N", help_heading = "Run")]
     pub seed: Option<u64>,

@@ -97,7 +97,7 @@ fn resume<S: RunSettings>(path: PathBuf, request: &Request<'_>) -> anyhow::Resul
     let file = path.join(RECIPE);
     let recipe = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     // A damaged file on the disk is no mistake of the arguments.
-    let stored = recipe::parse::<S::Flags>(&file.display().to_string(), &recipe)
+    let stored = recipe::parse::<S::Flags>(&file.display().to_string(), &recipe, S::COMMAND)
         .map_err(|e| anyhow::anyhow!("{e}"))?;
     let (settings, changes) = Changes::make(&path, &stored, request)?;
     Ok(Start::Resume(Box::new(Begun { path, recipe, settings, changes })))

@@ -79,7 +79,7 @@ pub struct Args<F: clap::Args> {
 impl<F: Keys> Args<F> {
     /// The settings that recipe, `--set` and flags give together, as they are written: as a table and as flags.
     pub fn given<P: Plan>(&self) -> anyhow::Result<(Table, F)> {
-        let asked = Asked::new(self, P::default_recipe, P::COMMAND)?;
+        let asked = Asked::new(self, P::default_recipe, P::Settings::COMMAND)?;
         let flags = recipe::to_flags(&format!("recipe {}", asked.name), &asked.table)?;
         Ok((asked.table, flags))
     }
@@ -159,7 +159,7 @@ pub fn run<P: Plan>(
     Isa::requested().map_err(usage)?;
     let resumes = args.resume.as_deref().is_some_and(|resume| resume != "none");
     let allowed = Allowed::new::<P::Settings>(&args.allow_changes, resumes)?;
-    let asked = Asked::new(&args, P::default_recipe, P::COMMAND)?;
+    let asked = Asked::new(&args, P::default_recipe, P::Settings::COMMAND)?;
     let start = folder::choose::<P::Settings>(&args, &asked, &allowed)?;
     let (name, mut settings) = match &start {
         Start::Fresh(_) => (asked.name.clone(), asked.settings::<P::Settings>()?),

@@ -19,9 +19,6 @@ pub trait Plan: Sized {
     /// What it optimises.
     type Task: Task<Batch = Self::Batch>;
 
-    /// The command that its recipes are for.
-    const COMMAND: &'static str;
-
     /// The name of a run without a recipe, and the built-in recipe that it takes then, from what was typed.
     fn default_recipe(typed: &Table) -> (String, Option<&'static str>);
 

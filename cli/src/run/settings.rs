@@ -25,6 +25,9 @@ pub trait RunSettings: Clone {
     /// The settings as they are written.
     type Flags: clap::Args + Serialize + DeserializeOwned + Default + Clone;
 
+    /// The command that has them.
+    const COMMAND: &'static str;
+
     /// Settings that may always change: they change how a run goes, not what it computes.
     const FREE: &'static [&'static str];
 
@@ -134,8 +137,9 @@ pub enum ValidationData {
 
 impl Common {
     /// Checks settings and fills in what is not set.
-    pub fn resolve(flags: Groups<'_>, defaults: &Defaults) -> anyhow::Result<Self> {
+    pub fn resolve(flags: Groups<'_>, defaults: &Defaults, command: &str) -> anyhow::Result<Self> {
         let Groups { data: images, encoder: model, optimisation, machine, run } = flags;
+        run.command = Some(command.to_owned());
         check_names(images, machine)?;
         let (preset, encoder) = vit(model, images)?;
         let (normalize, crop, flip) = transform(images, encoder.channels, defaults)?;
