@@ -141,14 +141,15 @@ impl Evaluation {
         self.accuracy.merge(&scored.accuracy);
         self.loss += scored.loss;
         let rows = scored.logits.chunks_exact(classes.len());
-        let predicted: Vec<u32> = rows.clone().map(|row| best(row)[0].0 as u32).collect();
+        let tops: Vec<Vec<(usize, f32)>> = rows.clone().map(best).collect();
+        let predicted: Vec<u32> = tops.iter().map(|top| top[0].0 as u32).collect();
         if let Some(confusion) = &mut self.confusion {
             confusion.add(&batch.labels, &predicted)?;
         }
-        for ((row, id), label) in rows.zip(&batch.ids).zip(&batch.labels) {
+        for (((row, top), id), label) in rows.zip(tops).zip(&batch.ids).zip(&batch.labels) {
             let total = log_sum_exp(row);
             let probability = |score: f32| (f64::from(score) - total).exp();
-            let top: Vec<_> = best(row)
+            let top: Vec<_> = top
                 .into_iter()
                 .map(|(class, score)| json!([classes.names[class], probability(score)]))
                 .collect();

@@ -1,8 +1,6 @@
 //! Settings of fine-tuning as they are meant: checked once, with every default filled in.
 
-use std::str::FromStr;
-
-use longmae_data::transform::{EvalCrop, RandomErasing};
+use longmae_data::transform::RandomErasing;
 use longmae_data::{
     Augment, ClassifyTransform, EvalTransform, MixMode, Mixup, MixupConfig, Targets,
 };
@@ -14,7 +12,7 @@ use super::flags::Flags;
 use crate::choice::one_of;
 use crate::exit::usage;
 use crate::run::numbers::{count, within};
-use crate::run::{Common, Defaults, Groups, RunSettings, weights};
+use crate::run::{Common, Defaults, Groups, RunSettings, pool, weights};
 
 /// MAE's published fine-tuning of ViT-B, for what does not depend on the model's size.
 const DEFAULTS: Defaults =
@@ -66,9 +64,7 @@ impl RunSettings for Settings {
             run: &mut flags.run,
         };
         let common = Common::resolve(groups, &DEFAULTS, Self::COMMAND)?;
-        let pool = flags.pool.get_or_insert_with(|| Pool::default().name().to_owned());
-        one_of("pool", pool, &Pool::ALL.map(Pool::name), &[])?;
-        let pool = Pool::from_str(pool).map_err(usage)?;
+        let pool = pool(&mut flags.pool, Pool::Mean)?;
         let decay = *flags.layer_decay.get_or_insert(0.65);
         if !(decay > 0.0 && decay <= 1.0) {
             return Err(usage(format!(
@@ -79,7 +75,7 @@ impl RunSettings for Settings {
         Targets::new(2, smoothing).map_err(usage)?;
         Ok(Self {
             training: training(&mut flags, &common)?,
-            evaluation: evaluation(&mut flags, &common)?,
+            evaluation: common.evaluation(&mut flags.eval_crop)?,
             mixup: mixup(&mut flags, &common)?,
             layer_decay: decay,
             smoothing,
@@ -134,17 +130,6 @@ fn augment(flags: &mut Flags, common: &Common) -> anyhow::Result<Option<Augment>
             "auto_augment {policy} and color_jitter: give one of them (timm jitters only without a policy)"
         ))),
     }
-}
-
-fn evaluation(flags: &mut Flags, common: &Common) -> anyhow::Result<EvalTransform> {
-    let whole = if common.crop.is_some() { "center" } else { "none" };
-    let kind = flags.eval_crop.get_or_insert_with(|| whole.to_owned());
-    one_of("eval_crop", kind, &["center", "none"], &[])?;
-    Ok(EvalTransform {
-        size: common.size,
-        crop: (kind == "center").then(|| EvalCrop::for_size(common.size)),
-        normalize: common.normalize.clone(),
-    })
 }
 
 fn mixup(flags: &mut Flags, common: &Common) -> anyhow::Result<Option<Mixup>> {

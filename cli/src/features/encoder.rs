@@ -7,11 +7,11 @@ use candle_core::Device;
 use longmae_data::{DecodeOptions, EvalTransform, Normalize, Size, transform::EvalCrop};
 use longmae_ops::Params;
 use longmae_patching::PatchGrid;
-use longmae_vit::{TowerConfig, Vit, VitConfig};
+use longmae_vit::{Vit, VitConfig};
 use longmae_weights::{Adapt, Checkpoint, ModelInfo};
 
 use super::EncoderFlags;
-use crate::run::weights::{open_weights, vars};
+use crate::run::weights::{open_weights, tower_config, vars};
 use crate::weights::{described, with_flags};
 
 /// What only a decoder needs, and nobody is asked for.
@@ -114,14 +114,7 @@ fn vit_config(file: &Checkpoint, info: &ModelInfo) -> anyhow::Result<VitConfig> 
     let place = file.path().display();
     let [height, width] = info.image_size;
     let grid = PatchGrid::new((height, width), info.patch_size)?;
-    let tower = TowerConfig {
-        dim: info.encoder.dim,
-        depth: info.encoder.depth,
-        heads: info.encoder.heads,
-        mlp_ratio: info.encoder.mlp_ratio,
-        key_bias: info.key_bias,
-        layer_norm_eps: info.layer_norm_eps,
-    };
+    let tower = tower_config(&info.encoder, info);
     let (p, c) = (info.patch_size, info.channels);
     let positions = grid.rows().saturating_mul(grid.cols()).saturating_add(1);
     for (name, expected) in [

@@ -1,17 +1,13 @@
 //! Settings of a linear probe as they are meant: checked once, with every default filled in.
 
-use std::str::FromStr;
-
-use longmae_data::transform::EvalCrop;
 use longmae_data::{ClassifyTransform, EvalTransform};
 use longmae_finetune::Pool;
 use longmae_finetune::probes::C_GRID;
 
 use super::flags::Flags;
-use crate::choice::one_of;
 use crate::exit::usage;
 use crate::run::numbers::positive;
-use crate::run::{Common, Defaults, Groups, RunSettings, weights};
+use crate::run::{Common, Defaults, Groups, RunSettings, pool, weights};
 
 /// MAE's published probe of ViT-B.
 const DEFAULTS: Defaults =
@@ -71,23 +67,14 @@ impl RunSettings for Settings {
                  need their statistics); start one"
             )));
         }
-        let pool = flags.pool.get_or_insert_with(|| Pool::Class.name().to_owned());
-        one_of("pool", pool, &Pool::ALL.map(Pool::name), &[])?;
-        let pool = Pool::from_str(pool).map_err(usage)?;
-        let whole = if common.crop.is_some() { "center" } else { "none" };
-        let kind = flags.eval_crop.get_or_insert_with(|| whole.to_owned());
-        one_of("eval_crop", kind, &["center", "none"], &[])?;
+        let pool = pool(&mut flags.pool, Pool::Class)?;
         let c = flags.c.clone().unwrap_or_else(|| C_GRID.to_vec());
         c.iter().try_for_each(|c| positive("c", *c).map(drop))?;
         if c.is_empty() {
             return Err(usage("c: expected one number at least"));
         }
         Ok(Self {
-            evaluation: EvalTransform {
-                size: common.size,
-                crop: (kind == "center").then(|| EvalCrop::for_size(common.size)),
-                normalize: common.normalize.clone(),
-            },
+            evaluation: common.evaluation(&mut flags.eval_crop)?,
             training: ClassifyTransform::new(common.size, common.normalize.clone())
                 .with_crop(common.crop.clone())
                 .with_flip(common.flip.clone()),

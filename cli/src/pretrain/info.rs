@@ -7,12 +7,12 @@ use longmae_mae::{DecoderConfig, MaeConfig};
 use longmae_ops::Params;
 use longmae_patching::PatchGrid;
 use longmae_vit::{TowerConfig, VitConfig};
-use longmae_weights::{Adapt, Checkpoint, Kind, Metadata, ModelInfo, TowerInfo, is_encoder};
+use longmae_weights::{Adapt, Checkpoint, Kind, Metadata, ModelInfo, is_encoder};
 
 use super::settings::Settings;
 use crate::recipe;
 use crate::run::Started;
-use crate::run::weights::{few, open_weights, tower_info, vars};
+use crate::run::weights::{few, open_weights, tower_config, tower_info, vars};
 
 /// What a file written by this run says of itself.
 pub fn metadata(
@@ -107,17 +107,6 @@ pub fn mae_config(info: &ModelInfo) -> anyhow::Result<MaeConfig> {
     let tower = tower_config(&info.encoder, info);
     let encoder = VitConfig { grid, channels: info.channels, tower };
     Ok(MaeConfig { encoder, decoder, norm_pix_loss: info.norm_pix_loss })
-}
-
-fn tower_config(tower: &TowerInfo, info: &ModelInfo) -> TowerConfig {
-    TowerConfig {
-        dim: tower.dim,
-        depth: tower.depth,
-        heads: tower.heads,
-        mlp_ratio: tower.mlp_ratio,
-        key_bias: info.key_bias,
-        layer_norm_eps: info.layer_norm_eps,
-    }
 }
 
 /// Loads weights to start from. They may be of another grid, patch size or number of channels. An encoder alone, or what

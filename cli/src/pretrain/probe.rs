@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use longmae_data::transform::EvalCrop;
 use longmae_data::{EvalTransform, Source, Spec, Subset, split};
 use longmae_finetune::metrics::Accuracy;
 use longmae_finetune::probes::{Features, LogisticConfig, LogisticRegression, Neighbours, Vote};
@@ -65,11 +64,7 @@ impl Probe {
             train: spread(train, probe.images)?,
             test: spread(test, probe.images)?,
             classes,
-            transform: EvalTransform {
-                size: common.size,
-                crop: common.crop.as_ref().map(|_| EvalCrop::for_size(common.size)),
-                normalize: common.normalize.clone(),
-            },
+            transform: common.evaluation(&mut None)?,
             common: common.clone(),
             every: probe.every,
         }))

@@ -26,7 +26,7 @@ pub use folder::{
 };
 pub use observer::Events;
 pub use plan::{Lead, Plan, Prepared};
-pub use settings::{Common, Defaults, Groups, RunSettings, ValidationData};
+pub use settings::{Common, Defaults, Groups, RunSettings, ValidationData, pool};
 pub use words::{Started, too_large};
 
 use std::path::PathBuf;

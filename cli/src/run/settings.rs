@@ -2,10 +2,14 @@
 
 use std::str::FromStr;
 
-use longmae_data::transform::{ByolCrop, HorizontalFlip, Normalize, RandomCrop, RandomResizedCrop};
-use longmae_data::{
-    DecodeOptions, IMAGENET_MEAN, IMAGENET_STD, MaxCorrupt, SCALED_DECODING, Size, Spec,
+use longmae_data::transform::{
+    ByolCrop, EvalCrop, HorizontalFlip, Normalize, RandomCrop, RandomResizedCrop,
 };
+use longmae_data::{
+    DecodeOptions, EvalTransform, IMAGENET_MEAN, IMAGENET_STD, MaxCorrupt, SCALED_DECODING, Size,
+    Spec,
+};
+use longmae_finetune::Pool;
 use longmae_ops::{Compute, Kernels};
 use longmae_patching::PatchGrid;
 use longmae_train::SaveEvery;
@@ -206,11 +210,30 @@ impl Common {
         })
     }
 
+    /// What evaluation sees of an image: the middle, or, as `kind` says or where training crops nothing, all of it.
+    pub fn evaluation(&self, kind: &mut Option<String>) -> anyhow::Result<EvalTransform> {
+        let whole = if self.crop.is_some() { "center" } else { "none" };
+        let kind = kind.get_or_insert_with(|| whole.to_owned());
+        one_of("eval_crop", kind, &["center", "none"], &[])?;
+        Ok(EvalTransform {
+            size: self.size,
+            crop: (kind == "center").then(|| EvalCrop::for_size(self.size)),
+            normalize: self.normalize.clone(),
+        })
+    }
+
     /// Optimiser steps of the run, when an epoch has so many.
     pub fn total_steps(&self, steps_per_epoch: u64) -> u64 {
         let whole = (self.epochs * steps_per_epoch as f64).round().max(1.0) as u64;
         self.max_steps.map_or(whole, |max| max.min(whole))
     }
+}
+
+/// Which tokens a head looks at.
+pub fn pool(flag: &mut Option<String>, default: Pool) -> anyhow::Result<Pool> {
+    let name = flag.get_or_insert_with(|| default.name().to_owned());
+    one_of("pool", name, &Pool::ALL.map(Pool::name), &[])?;
+    Pool::from_str(name).map_err(usage)
 }
 
 /// Settings that are a name from a list.

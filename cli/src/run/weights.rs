@@ -37,6 +37,18 @@ pub fn tower_info(config: &TowerConfig) -> TowerInfo {
     }
 }
 
+/// The tower that a file describes.
+pub fn tower_config(tower: &TowerInfo, info: &ModelInfo) -> TowerConfig {
+    TowerConfig {
+        dim: tower.dim,
+        depth: tower.depth,
+        heads: tower.heads,
+        mlp_ratio: tower.mlp_ratio,
+        key_bias: info.key_bias,
+        layer_norm_eps: info.layer_norm_eps,
+    }
+}
+
 /// What a file written by a run says of an encoder; the masks are MAE's own, where nothing was masked.
 pub fn encoder_info(vit: &VitConfig, images: &DataFlags) -> ModelInfo {
     let (height, width) = vit.grid.image_size();
