@@ -32,6 +32,8 @@ const HIDDEN: usize = 4 * DIM;
 const PIXELS: usize = 16 * 16 * 3;
 
 fn main() {
+    // As the programs do.
+    longmae_cli::keep_freed_memory();
     divan::Divan::default().sample_count(20).sample_size(1).config_with_args().main();
 }
 

@@ -15,11 +15,12 @@ use crate::parallel::parallel;
 /// `x^T` as packed strips.
 fn transposed_strips<T: Element>(kernel: Kernel<T>, x: Rows<'_, T>) -> Lines<u32> {
     let each = kernel.strip_words(x.rows());
-    let mut words = Lines::unset(x.cols().div_ceil(PANEL) * each);
+    let (rows, strips) = (kernel.rows(), x.cols().div_ceil(kernel.rows()));
+    let mut words = Lines::unset(strips * each);
     let shared = SharedMut::new(&mut words);
-    parallel(x.cols().div_ceil(PANEL), |strip| {
-        let col = strip * PANEL;
-        let cols = (x.cols() - col).min(PANEL);
+    parallel(strips, |strip| {
+        let col = strip * rows;
+        let cols = (x.cols() - col).min(rows);
         // SAFETY: each task has its own strip.
         let words = unsafe { shared.part(strip * each, (strip + 1) * each) };
         kernel.pack_strip_transposed(x.part(0, x.rows(), col, cols), words);
@@ -51,13 +52,13 @@ pub(crate) fn outer<T: Element>(
     let (rows, depth) = (gradient.cols(), gradient.rows());
     let epilogue = Accumulate { out, add };
     let kernel = Kernel::<T>::current();
-    if kernel.takes_panels() {
-        let words = packed(gradient);
-        let a = Left::Panels { words: &words, rows, depth };
+    if kernel.takes_strips() {
+        let words = transposed_strips(kernel, gradient);
+        let a = Left::Strips { words: &words, rows, depth };
         return product::<T>(&a, &Straight(input), &epilogue);
     }
-    let words = transposed_strips(kernel, gradient);
-    product::<T>(&Left::Strips { words: &words, rows, depth }, &Straight(input), &epilogue);
+    let words = packed(gradient);
+    product::<T>(&Left::Panels { words: &words, rows, depth }, &Straight(input), &epilogue);
 }
 
 /// Collects a linear layer's weight's gradient, `dy^T x`.

@@ -202,6 +202,53 @@ pub(super) unsafe fn transpose<T: Element>(from: Rows<'_, T>, to: RowsMut<'_, T>
     }
 }
 
+/// Words of a step of a strip of f32.
+const STRIP: usize = super::micro::STRIP_ROWS;
+
+/// Packs up to 12 rows as a strip, `[depth][12]`; what a strip lacks is zeros.
+///
+/// # Safety
+/// The processor must have AVX-512; `words` has room for a vector beyond the strip.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) unsafe fn pack_strip<T: Element>(a: Rows<'_, T>, words: &mut [u32]) {
+    for start in (0..a.cols()).step_by(16) {
+        let left = (a.cols() - start).min(16);
+        let mut r = [_mm512_setzero_si512(); 16];
+        // SAFETY: masked loads touch only what is inside the rows (a prefetch may name any address); a store covers a step
+        // of the strip and four words of the next, which is stored after it, or the room beyond.
+        unsafe {
+            for (i, r) in r.iter_mut().enumerate().take(a.rows()) {
+                let from = a.row(i)[start..].as_ptr();
+                *r = _mm512_maskz_loadu_epi32(mask(left), from.cast());
+                _mm_prefetch::<_MM_HINT_T0>(from.cast::<i8>().wrapping_add(256));
+            }
+            transpose_words(&mut r);
+            for (j, r) in r.iter().enumerate().take(left) {
+                let to = words.as_mut_ptr().add((start + j) * STRIP);
+                _mm512_storeu_si512(to.cast(), *r);
+            }
+        }
+    }
+}
+
+/// Packs up to 12 columns as the rows of a strip.
+///
+/// # Safety
+/// As [`pack_strip`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) unsafe fn pack_strip_transposed<T: Element>(a: Rows<'_, T>, words: &mut [u32]) {
+    let there = mask(a.cols());
+    for i in 0..a.rows() {
+        // SAFETY: as in [`pack_strip`].
+        unsafe {
+            let from = a.row(i).as_ptr();
+            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD * a.stride()).cast());
+            let row = _mm512_maskz_loadu_epi32(there, from.cast());
+            _mm512_storeu_si512(words.as_mut_ptr().add(i * STRIP).cast(), row);
+        }
+    }
+}
+
 /// How many groups of rows ahead a straight packing asks for: a panel takes a line or two of each row, which the
 /// processor does not foresee.
 const AHEAD: usize = 12;

@@ -1,10 +1,10 @@
 //! Matrix products: `C = A B`, f32 or bf16 in, sums in f32, with an epilogue on each finished tile.
 //!
-//! `A` is read where it lies, row by row. `B` is packed in panels of 32 columns, one or two by the task that then uses them
-//! for all rows of `A`, so that packed panels stay in that core's second-level cache. A weight is thus
-//! converted and packed once for the forward and once for the backward pass of a step, straight from its f32 master
-//! copy: a packed copy of all weights would cost memory and save nothing. Each number of `C` is one sum over the
-//! inner dimension in a fixed order, whatever the number of threads.
+//! `A` is read where it lies, row by row, or from strips that are packed once for all tasks, where the loop gains from it.
+//! `B` is packed in panels of 32 columns, one or two by the task that then uses them for all rows of `A`, so that packed
+//! panels stay in that core's second-level cache. A weight is thus converted and packed once for the forward and once for
+//! the backward pass of a step, straight from its f32 master copy: a packed copy of all weights would cost memory and save
+//! nothing. Each number of `C` is one sum over the inner dimension in a fixed order, whatever the number of threads.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -13,7 +13,7 @@ mod micro;
 mod pack;
 mod transpose;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 pub(crate) use epilogue::{Accumulate, Epilogue, Gelu, GeluBackward, Residual, RowScale, Store};
 #[cfg(target_arch = "x86_64")]
@@ -23,8 +23,8 @@ pub(crate) use transpose::transpose;
 
 use crate::buffer::Lines;
 use crate::element::Element;
-use crate::matrix::Rows;
-use crate::parallel::{parallel, threads};
+use crate::matrix::{Rows, SharedMut};
+use crate::parallel::{parallel, parallel_pieces, threads};
 pub(crate) use micro::{Kernel, Operand};
 
 /// Columns of a packed panel and of a tile.
@@ -33,6 +33,8 @@ pub(crate) const PANEL: usize = 32;
 pub(crate) const TILE_ROWS: usize = 32;
 /// Inner steps after which the sum is put down: longer ones would push a panel out of the cache.
 const DEPTH: usize = 6144;
+/// Columns from which on it pays to pack the left operand for all of them.
+const MANY_COLUMNS: usize = 8 * PANEL;
 
 /// Room for a tile of results.
 #[repr(C, align(64))]
@@ -43,6 +45,8 @@ thread_local! {
     static PACKED: RefCell<Lines<u32>> = const { RefCell::new(Lines::new()) };
     /// Packed strips of the left operand.
     static STRIPS: RefCell<Lines<u32>> = const { RefCell::new(Lines::new()) };
+    /// A whole left operand as strips, for all threads.
+    static LEFT: Cell<Lines<u32>> = const { Cell::new(Lines::new()) };
 }
 
 /// Words of a packed panel of `depth` inner steps.
@@ -104,7 +108,7 @@ impl<T: Element> Left<'_, T> {
             }
             Self::Strips { words, depth, .. } => {
                 let strip = row / kernel.rows() * kernel.strip_words(depth);
-                Operand::Strip { words: &words[strip..], depth }
+                Operand::Strip { words: &words[strip..], rows, depth }
             }
         }
     }
@@ -115,7 +119,32 @@ impl<T: Element> Left<'_, T> {
 /// # Panics
 /// When the inner dimensions differ.
 pub(crate) fn gemm<T: Element>(a: Rows<'_, T>, b: &impl Panels<T>, epilogue: &impl Epilogue) {
-    product(&Left::Rows(a), b, epilogue);
+    let kernel = Kernel::<T>::current();
+    if !kernel.packs_rows() || a.rows() < kernel.rows() || b.cols() < MANY_COLUMNS {
+        return product(&Left::Rows(a), b, epilogue);
+    }
+    // Taken and not borrowed: while this thread waits for others, it may be given another product.
+    let mut room = LEFT.replace(Lines::new());
+    let words = room.room(a.rows().div_ceil(kernel.rows()) * kernel.strip_words(a.cols()));
+    pack_strips(kernel, a, words);
+    product(&Left::Strips { words, rows: a.rows(), depth: a.cols() }, b, epilogue);
+    LEFT.set(room);
+}
+
+/// All rows as strips.
+fn pack_strips<T: Element>(kernel: Kernel<T>, a: Rows<'_, T>, words: &mut [u32]) {
+    const STRIPS: usize = 8;
+    let each = kernel.strip_words(a.cols());
+    let strips = a.rows().div_ceil(kernel.rows());
+    let shared = SharedMut::new(words);
+    parallel_pieces(strips, STRIPS, |start, end| {
+        for strip in start..end {
+            let row = strip * kernel.rows();
+            // SAFETY: each task has its own strips.
+            let words = unsafe { shared.part(strip * each, (strip + 1) * each) };
+            kernel.pack_strip(a.part(row, (a.rows() - row).min(kernel.rows()), 0, a.cols()), words);
+        }
+    });
 }
 
 /// [`gemm`] of either kind of left operand.
@@ -204,7 +233,7 @@ fn one_tile<T: Element>(kernel: Kernel<T>, a: Operand<'_, T>, packed: &[u32], ti
     for start in (0..whole).step_by(DEPTH) {
         let b = &packed[start / T::GROUP * PANEL..];
         let out = TileOut { first: tile.0.as_mut_ptr(), stride: PANEL, len: tile.0.len() };
-        kernel.run(a.part(start, (whole - start).min(DEPTH)), b, out, start > 0);
+        kernel.run(a.part(kernel, start, (whole - start).min(DEPTH)), b, out, start > 0);
     }
 }
 

@@ -56,6 +56,20 @@ fn linear_on_sizes_that_are_cut_up() {
     }
 }
 
+/// Where there are many columns, some loops pack the rows beforehand.
+#[test]
+fn linear_on_many_columns() {
+    for rows in [11, 12, 13, 25, 100] {
+        for inner in [1, 15, 16, 17, 33] {
+            for outer in [256, 300] {
+                let sizes = [rows, inner, outer];
+                check(Draw::Full, sizes, &[(FP32, EXACT), (BF16, rounded(sizes))]);
+            }
+        }
+    }
+    check(Draw::Full, [13, 6200, 257], &[(FP32, within(2e-6, 2e-6))]);
+}
+
 #[test]
 fn matmul_on_ragged_sizes() {
     let plain = |x: &[Tensor]| x[0].broadcast_matmul(&x[1]);

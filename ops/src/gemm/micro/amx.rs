@@ -7,7 +7,7 @@
 use core::arch::asm;
 use std::sync::OnceLock;
 
-use super::Args;
+use super::{Args, Strips};
 use crate::element::Element;
 use crate::gemm::transpose;
 use crate::matrix::{Rows, RowsMut};
@@ -103,11 +103,16 @@ pub(super) unsafe fn run<T: Element>(args: &Args<T>) {
     unsafe { hardware(&rows_strip(args)) }
 }
 
+/// What packs strips, and the loop on them.
+pub(super) fn strips<T: Element>() -> Strips<T> {
+    Strips { run: run_strip, words: strip_words, pack, pack_transposed, whole: true }
+}
+
 /// The same of a packed strip; the depth is rounded up to whole steps.
 ///
 /// # Safety
 /// As [`run`], `a` being [`strip_words`] words.
-pub(super) unsafe fn run_strip<T: Element>(args: &Args<T>) {
+unsafe fn run_strip<T: Element>(args: &Args<T>) {
     // SAFETY: as the caller promises.
     unsafe { hardware(&packed_strip(args)) }
 }
@@ -211,12 +216,12 @@ unsafe fn hardware(strip: &Strip) {
 const STEP_WORDS: usize = ROWS * STEP / 2;
 
 /// Words of a packed strip of `depth` inner steps.
-pub(super) fn strip_words(depth: usize) -> usize {
+fn strip_words(depth: usize) -> usize {
     depth.div_ceil(STEP) * STEP_WORDS
 }
 
 /// Packs up to 32 rows as whole tiles, `[depth / 32][32 rows][32]`, with zeros beyond the rows and the depth.
-pub(super) fn pack<T: Element>(a: Rows<'_, T>, words: &mut [u32]) {
+fn pack<T: Element>(a: Rows<'_, T>, words: &mut [u32]) {
     assert!(a.rows() <= ROWS && T::GROUP == 2);
     let words = &mut words[..strip_words(a.cols())];
     for (step, tile) in words.chunks_exact_mut(STEP_WORDS).enumerate() {
@@ -236,7 +241,7 @@ pub(super) fn pack<T: Element>(a: Rows<'_, T>, words: &mut [u32]) {
 }
 
 /// Packs up to 32 columns as the rows of a strip.
-pub(super) fn pack_transposed<T: Element>(a: Rows<'_, T>, words: &mut [u32]) {
+fn pack_transposed<T: Element>(a: Rows<'_, T>, words: &mut [u32]) {
     assert!(a.cols() <= ROWS && T::GROUP == 2);
     let words = &mut words[..strip_words(a.rows())];
     for (step, tile) in words.chunks_exact_mut(STEP_WORDS).enumerate() {

@@ -1,11 +1,17 @@
 //! The loop on AVX-512: 12 x 32 sums in 24 registers; bf16 is widened.
+//!
+//! Large products pack their f32 rows as strips, `[depth][12]`: twelve rows that lie kilobytes apart are as many streams, of
+//! which the processor foresees too few.
 
 use core::arch::x86_64::*;
 
-use super::{Args, PANEL};
+use super::{Args, PANEL, Strips};
 use crate::element::Element;
+use crate::gemm::avx512::{pack_strip, pack_strip_transposed};
 
-pub(super) const ROWS: usize = 12;
+pub(crate) const ROWS: usize = 12;
+/// Words beyond a strip's last step, which packing may write.
+const PAD: usize = 16;
 
 /// Calls a loop that is compiled for each number of rows.
 macro_rules! by_rows {
@@ -23,6 +29,61 @@ pub(super) use by_rows;
 pub(super) unsafe fn run<T: Element>(args: &Args<T>) {
     // SAFETY: as the caller promises.
     unsafe { by_rows!(tile::<T, ..>(args): 1 2 3 4 5 6 7 8 9 10 11 12) }
+}
+
+/// What packs strips of f32, and the loop on them.
+pub(super) fn strips<T: Element>() -> Strips<T> {
+    Strips {
+        run: run_strip,
+        words: |depth| depth * ROWS + PAD,
+        pack: |a, words| {
+            assert!(T::GROUP == 1 && a.rows() <= ROWS && words.len() >= a.cols() * ROWS + PAD);
+            // SAFETY: strips are asked for where the processor has AVX-512; sizes as just checked.
+            unsafe { pack_strip(a, words) }
+        },
+        pack_transposed: |a, words| {
+            assert!(T::GROUP == 1 && a.cols() <= ROWS && words.len() >= a.rows() * ROWS + PAD);
+            // SAFETY: as above.
+            unsafe { pack_strip_transposed(a, words) }
+        },
+        whole: false,
+    }
+}
+
+/// # Safety
+/// As [`run`], `a` being a packed strip of f32.
+unsafe fn run_strip<T: Element>(args: &Args<T>) {
+    // SAFETY: as the caller promises.
+    unsafe { by_rows!(strip_tile::<T, ..>(args): 1 2 3 4 5 6 7 8 9 10 11 12) }
+}
+
+/// Steps of the panel, and of the strip, that are asked for ahead: both come from the second-level cache.
+const AHEAD: (usize, usize) = (16, 24);
+
+/// # Safety
+/// As [`run_strip`].
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn strip_tile<T: Element, const R: usize>(args: &Args<T>) {
+    let mut sums = [[_mm512_setzero_ps(); 2]; R];
+    let (a, b) = (args.a.cast::<f32>(), args.b.cast::<f32>());
+    for depth in 0..args.depth {
+        // SAFETY: `depth` is inside panel and strip; a prefetch may name any address.
+        unsafe {
+            let (a, b) = (a.add(depth * ROWS), b.add(depth * PANEL));
+            let columns = [_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(16))];
+            for half in [0, 16] {
+                _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(AHEAD.0 * PANEL + half).cast());
+            }
+            _mm_prefetch::<_MM_HINT_T0>(a.wrapping_add(AHEAD.1 * ROWS).cast());
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let a = _mm512_set1_ps(*a.add(i));
+                sums[0] = _mm512_fmadd_ps(a, columns[0], sums[0]);
+                sums[1] = _mm512_fmadd_ps(a, columns[1], sums[1]);
+            }
+        }
+    }
+    // SAFETY: the output holds R rows.
+    unsafe { put(args, &sums) }
 }
 
 /// # Safety

@@ -12,7 +12,10 @@ mod portable;
 
 use std::marker::PhantomData;
 
-use super::{PANEL, TILE_ROWS, TileOut};
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx512::ROWS as STRIP_ROWS;
+
+use super::{PANEL, TileOut};
 use crate::Isa;
 use crate::buffer::Lines;
 use crate::element::Element;
@@ -46,8 +49,8 @@ pub(crate) enum Operand<'a, T> {
     Rows(Rows<'a, T>),
     /// `rows` columns, from `first` on, of a packed panel.
     Panel { words: &'a [u32], first: usize, rows: usize, depth: usize },
-    /// Rows packed by [`Kernel::pack_strip`].
-    Strip { words: &'a [u32], depth: usize },
+    /// `rows` rows packed by [`Kernel::pack_strip`].
+    Strip { words: &'a [u32], rows: usize, depth: usize },
 }
 
 impl<T: Element> Operand<'_, T> {
@@ -58,16 +61,16 @@ impl<T: Element> Operand<'_, T> {
         }
     }
 
-    /// `depth` inner steps from `start` on, a multiple of 32.
-    pub fn part(self, start: usize, depth: usize) -> Self {
+    /// `depth` inner steps from `start` on, a multiple of 32; a strip is one of `kernel`'s.
+    pub fn part(self, kernel: Kernel<T>, start: usize, depth: usize) -> Self {
         match self {
             Self::Rows(a) => Self::Rows(a.part(0, a.rows(), start, depth)),
             Self::Panel { words, first, rows, .. } => {
                 let words = &words[start / T::GROUP * PANEL..];
                 Self::Panel { words, first, rows, depth }
             }
-            Self::Strip { words, .. } => {
-                Self::Strip { words: &words[start / T::GROUP * TILE_ROWS..], depth }
+            Self::Strip { words, rows, .. } => {
+                Self::Strip { words: &words[start / T::GROUP * kernel.rows..], rows, depth }
             }
         }
     }
@@ -79,9 +82,31 @@ type Loop<T> = unsafe fn(&Args<T>);
 pub(crate) struct Kernel<T> {
     rows: usize,
     run: Loop<T>,
+    /// The loop on packed strips, where there is one.
+    strips: Option<Strips<T>>,
     /// Whether tiles must be configured before and released after.
     tiles: bool,
 }
+
+/// A left operand that is packed: what a large product packs once for all of its columns.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no loop takes strips"))]
+struct Strips<T> {
+    run: Loop<T>,
+    /// 32-bit words of a strip of so many inner steps.
+    words: fn(usize) -> usize,
+    pack: fn(Rows<'_, T>, &mut [u32]),
+    pack_transposed: fn(Rows<'_, T>, &mut [u32]),
+    /// Whether all rows of a tile are written, also those that a strip lacks.
+    whole: bool,
+}
+
+impl<T> Clone for Strips<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Strips<T> {}
 
 impl<T> Clone for Kernel<T> {
     fn clone(&self) -> Self {
@@ -106,12 +131,17 @@ impl<T: Element> Kernel<T> {
             (Isa::Avx512Bf16, 2) => (avx512_bf16::ROWS, avx512_bf16::run),
             _ => (avx512::ROWS, avx512::run),
         };
-        Self { rows, run, tiles: isa == Isa::Amx && T::GROUP == 2 }
+        let strips = match (isa, T::GROUP) {
+            (Isa::Amx, 2) => Some(amx::strips()),
+            (Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx, 1) => Some(avx512::strips()),
+            _ => None,
+        };
+        Self { rows, run, strips, tiles: isa == Isa::Amx && T::GROUP == 2 }
     }
 
     #[cfg(not(target_arch = "x86_64"))]
     fn of(_isa: Isa) -> Self {
-        Self { rows: portable::ROWS, run: portable::run, tiles: false }
+        Self { rows: portable::ROWS, run: portable::run, strips: None, tiles: false }
     }
 
     /// Rows of a full tile.
@@ -136,7 +166,7 @@ impl<T: Element> Kernel<T> {
         }
         let words = room.room(self.strip_words(a.cols()));
         self.pack_strip(a, words);
-        Operand::Strip { words, depth: a.cols() }
+        Operand::Strip { words, rows: a.rows(), depth: a.cols() }
     }
 
     /// Whether the loop takes rows of this number and depth where they lie.
@@ -149,26 +179,29 @@ impl<T: Element> Kernel<T> {
         true
     }
 
-    /// Words of a packed strip of up to [`Kernel::rows`] rows; zero where the loop has no use for strips.
-    pub fn strip_words(&self, depth: usize) -> usize {
-        #[cfg(target_arch = "x86_64")]
-        if self.tiles {
-            return amx::strip_words(depth);
-        }
-        let _ = depth;
-        0
+    /// Whether a large product's rows are better packed beforehand than read where they lie.
+    pub fn packs_rows(&self) -> bool {
+        self.strips.is_some() && !self.tiles
     }
 
-    /// Packs rows as a strip.
+    /// Whether there is a loop on packed strips.
+    pub fn takes_strips(&self) -> bool {
+        self.strips.is_some()
+    }
+
+    /// Words of a packed strip of up to [`Kernel::rows`] rows; zero where the loop has no use for strips.
+    pub fn strip_words(&self, depth: usize) -> usize {
+        self.strips.map_or(0, |strips| (strips.words)(depth))
+    }
+
+    /// Packs rows as a strip, where the loop has a use for it.
     ///
     /// # Panics
     /// When there are too many rows, or `words` is too short.
     pub fn pack_strip(&self, a: Rows<'_, T>, words: &mut [u32]) {
-        #[cfg(target_arch = "x86_64")]
-        if self.tiles {
-            return amx::pack(a, words);
+        if let Some(strips) = self.strips {
+            (strips.pack)(a, words);
         }
-        let _ = (a, words);
     }
 
     /// Packs columns as a strip, of which each is a row.
@@ -176,14 +209,12 @@ impl<T: Element> Kernel<T> {
     /// # Panics
     /// As [`Kernel::pack_strip`].
     pub fn pack_strip_transposed(&self, a: Rows<'_, T>, words: &mut [u32]) {
-        #[cfg(target_arch = "x86_64")]
-        if self.tiles {
-            return amx::pack_transposed(a, words);
+        if let Some(strips) = self.strips {
+            (strips.pack_transposed)(a, words);
         }
-        let _ = (a, words);
     }
 
-    /// A tile: `a` times a packed panel. Of a strip, all rows of the tile are written.
+    /// A tile: `a` times a packed panel. Of a strip, some loops write all rows of the tile.
     ///
     /// # Panics
     /// When an operand or the output is too short, or of a kind that the loop does not take.
@@ -208,26 +239,20 @@ impl<T: Element> Kernel<T> {
                 self.checked(&Args { rows, a: at, a_row, ..args }, b, out, self.run);
             }
             Operand::Panel { words, first, rows, depth } => {
-                assert!(self.takes_panels() && first + rows <= PANEL);
+                assert!(!self.tiles && first + rows <= PANEL);
                 assert!(words.len() >= super::panel_words::<T>(depth));
                 let (at, a_group) = (words[first..].as_ptr().cast::<T>(), PANEL * T::GROUP);
                 let args = Args { rows, a: at, a_group, a_whole: true, ..args };
                 self.checked(&args, b, out, self.run);
             }
-            #[cfg(target_arch = "x86_64")]
-            Operand::Strip { words, depth } => {
-                assert!(self.tiles && depth > 0 && words.len() >= amx::strip_words(depth));
-                let args = Args { rows: self.rows, a: words.as_ptr().cast::<T>(), ..args };
-                self.checked(&args, b, out, amx::run_strip);
+            Operand::Strip { words, rows, depth } => {
+                let strips = self.strips.expect("a loop on strips");
+                assert!(depth > 0 && words.len() >= (strips.words)(depth));
+                let rows = if strips.whole { self.rows } else { rows };
+                let args = Args { rows, a: words.as_ptr().cast::<T>(), ..args };
+                self.checked(&args, b, out, strips.run);
             }
-            #[cfg(not(target_arch = "x86_64"))]
-            Operand::Strip { .. } => panic!("no loop here takes strips"),
         }
-    }
-
-    /// Whether the loop takes [`Operand::Panel`], or else [`Operand::Strip`].
-    pub fn takes_panels(&self) -> bool {
-        !self.tiles
     }
 
     #[inline]
