@@ -136,10 +136,25 @@ fn neither_workers_nor_an_interruption_change_a_run() {
     let before = losses(&one);
     fs::remove_dir_all(one.join("checkpoints/step-00000006")).unwrap();
     fs::remove_file(one.join("classifier.safetensors")).unwrap();
+    // What it began with is no longer needed.
+    fs::remove_dir_all(folder.join("run")).unwrap();
     succeeds(&run(folder, &["classify", "--resume", "one"]));
     assert_eq!(losses(&one), before);
     assert!(bytes("one") == whole, "the same file");
     assert!(one.join("classifier-ema.safetensors").is_file());
+    // Its encoder's norm comes after the mean of all tokens.
+    let tuned = "one/classifier.safetensors";
+    let images = ["--data", "images", "--val-data", "images", "--k", "1"];
+    let said = succeeds(&run(folder, &[&["knn", tuned][..], &images].concat()));
+    assert!(said.contains("new, since the file's norm comes after a mean"), "{said}");
+    let said = succeeds(&run(folder, &["weights", "inspect", tuned]));
+    assert!(
+        said.contains("classes         3: ") && said.contains("pool            mean"),
+        "{said}"
+    );
+    succeeds(&run(folder, &["weights", "convert", tuned, "timm.safetensors", "--to", "timm"]));
+    let said = succeeds(&run(folder, &["weights", "inspect", "timm.safetensors"]));
+    assert!(said.contains("kind            classifier"), "{said}");
 }
 
 #[test]

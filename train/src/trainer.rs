@@ -132,7 +132,7 @@ impl<T: Task> Trainer<T> {
     ///
     /// # Errors
     /// When data, task, observer, hooks or disk fail, or the numbers stay non-finite or spike again and again; on all ranks
-    /// when one fails.
+    /// when one fails. Where this rank's observer or hook failed, a checkpoint holds what was done.
     pub fn run<B>(
         &mut self,
         batches: &mut B,
@@ -143,7 +143,9 @@ impl<T: Task> Trainer<T> {
         B: Batches<Batch = T::Batch> + ?Sized,
     {
         let steps = self.steps(batches, watch, stop);
-        let save = steps.is_ok() && self.last_save.0 != self.counters.step;
+        // What only looks at a step fails after it was whole.
+        let whole = matches!(steps, Ok(()) | Err(Error::Observer(_)));
+        let save = whole && self.last_save.0 != self.counters.step;
         let begun = if save { self.begin_save(batches, watch) } else { Ok(()) };
         // Also after an error: what was being saved becomes whole.
         let saved = begun.and(self.finish_save(watch).map(drop));

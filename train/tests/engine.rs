@@ -409,6 +409,31 @@ fn evaluations_are_written_and_the_best_checkpoint_is_kept() {
     assert_eq!(resumed.best(), trainer.best());
 }
 
+/// Fails when it is called.
+struct Fails;
+
+impl Hook<Line> for Fails {
+    fn every(&self) -> Every {
+        Every::Epochs(1)
+    }
+
+    fn call(&mut self, _task: &Line, _progress: &Progress) -> Result<Vec<EvalRecord>, BoxError> {
+        Err("its images cannot be read".into())
+    }
+}
+
+#[test]
+fn a_hook_that_fails_loses_no_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = TrainConfig { save_every: SaveEvery::Count(Every::Steps(100)), ..config() };
+    let mut trainer = Trainer::new(Line::new(), config, folder.path().join("c")).unwrap();
+    let mut metrics = log(&folder.path().join("metrics.jsonl"), &trainer);
+    let mut watch = Watch::new(&mut metrics).hook(Fails);
+    let error = trainer.run(&mut start(), &mut watch, &AtomicBool::new(false)).unwrap_err();
+    assert!(error.to_string().contains("its images cannot be read"), "{error}");
+    assert_eq!(Checkpoints::new(folder.path().join("c")).steps().unwrap(), [10]);
+}
+
 #[test]
 fn the_best_may_be_the_largest() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,5 @@
 //! Fine-tuning as a kind of run.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
@@ -49,8 +48,8 @@ impl Plan for FineTuning {
         let steps_per_epoch = sources.steps_per_epoch(common)?;
         let params = Params::new(common.seed, &Device::Cpu).computing(common.compute);
         let classifier = classifier(settings, &classes, &params)?;
-        let started = match &common.init_weights {
-            Some(reference) => weights::load_encoder(Path::new(reference), &params, common)?,
+        let started = match common.start_from() {
+            Some(path) => weights::load_encoder(path, &params, common)?,
             None => Started::default(),
         };
         let collate = Collate::new(settings, classes.len())?;

@@ -11,7 +11,7 @@ use longmae_vit::{Vit, VitConfig};
 use longmae_weights::{Adapt, Checkpoint, ModelInfo};
 
 use super::EncoderFlags;
-use crate::run::weights::{open_weights, tower_config, vars};
+use crate::run::weights::{new_norm, of_file, open_weights, tower_config, vars};
 use crate::weights::{described, with_flags};
 
 /// What only a decoder needs, and nobody is asked for.
@@ -40,11 +40,14 @@ impl Encoder {
         let shown = checkpoint.path().display().to_string();
         let config = VitConfig { grid: to, ..own };
         let vit = Vit::new(config, &params).with_context(|| shown.clone())?;
-        let vars = vars(&params.all());
+        let (there, fresh) = of_file(&checkpoint, &params.all());
         let how = Adapt::to_grid([to.rows(), to.cols()]).grid_of_file([from.rows(), from.cols()]);
+        let vars = vars(&there);
         let adaptation = checkpoint.adapt_encoder(&vars, &how)?;
         adaptation.load()?;
-        let adapted = adaptation.changes().iter().map(ToString::to_string).collect();
+        let mut adapted: Vec<String> =
+            adaptation.changes().iter().map(ToString::to_string).collect();
+        adapted.extend(new_norm(&fresh));
         Ok(Self { vit, info, adapted, shown })
     }
 

@@ -1,7 +1,5 @@
 //! A frozen encoder with a linear classifier on its features.
 
-use std::path::Path;
-
 use candle_core::{Device, Tensor};
 use longmae_finetune::Pool;
 use longmae_finetune::probes::{LinearProbe, Mode};
@@ -28,8 +26,8 @@ impl Probed {
         let common = &settings.common;
         let params = Params::new(common.seed, &Device::Cpu).computing(common.compute);
         let vit = Vit::new(common.encoder, &params)?;
-        let started = match &common.init_weights {
-            Some(reference) => weights::load_encoder(Path::new(reference), &params, common)?,
+        let started = match common.start_from() {
+            Some(path) => weights::load_encoder(path, &params, common)?,
             None => Started::default(),
         };
         let probe = LinearProbe::new(common.encoder.tower.dim, classes, &params)?;

@@ -52,8 +52,8 @@ impl Plan for Pretraining {
         let steps_per_epoch = sources.steps_per_epoch(common)?;
         let params = Params::new(common.seed, &candle_core::Device::Cpu).computing(common.compute);
         let mae = Mae::new(settings.mae, &params)?;
-        let started = match &common.init_weights {
-            Some(weights) => info::load_weights(Path::new(weights), &params, settings)?,
+        let started = match common.start_from() {
+            Some(path) => info::load_weights(path, &params, settings)?,
             None => Started::default(),
         };
         let pictures = (common.rank == 0).then(|| Pictures::new(sources.shown(), settings));

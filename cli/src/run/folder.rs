@@ -109,6 +109,11 @@ impl<S> Begun<S> {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    /// Whether anything of it was saved.
+    pub fn has_checkpoint(&self) -> anyhow::Result<bool> {
+        Ok(Checkpoints::new(self.path.join(CHECKPOINTS)).latest()?.is_some())
+    }
+
     /// The run's own settings, with those that changed now.
     pub fn settings(&self) -> &S {
         &self.settings

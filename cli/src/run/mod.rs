@@ -176,6 +176,9 @@ pub fn run<P: Plan>(
     environment::settle(settings.common().threads, compute.grad_checkpoint)?;
     let collective = ranks::connect(settings.common().batching.ranks)?;
     settings.common_mut().rank = collective.rank();
+    if let Start::Resume(run) = &start {
+        settings.common_mut().resumed = run.has_checkpoint()?;
+    }
     let outcome = Session::<P>::prepare(settings, collective.clone())
         .and_then(|session| session.run(start, program));
     ranks::abort_if_lost(collective.as_ref(), outcome)

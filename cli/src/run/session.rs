@@ -209,7 +209,7 @@ fn stop_flag(terminal: Option<&Terminal>) -> anyhow::Result<Arc<AtomicBool>> {
     let terminal = terminal.cloned();
     signals::stop_flag(move || {
         if let Some(terminal) = &terminal {
-            terminal.say("finishing this step, then saving (once more to stop at once)");
+            terminal.say("finishing this step, or the evaluation that follows it, then saving (once more to stop at once)");
         }
     })
 }

@@ -1,5 +1,6 @@
 //! What all training runs set, as it is meant: checked once, with every default filled in.
 
+use std::path::Path;
 use std::str::FromStr;
 
 use longmae_data::transform::{
@@ -123,6 +124,8 @@ pub struct Common {
     pub seed: u64,
     /// Which of the ranks this process is; found out when they connect.
     pub rank: usize,
+    /// Whether the run goes on from a checkpoint of its own.
+    pub resumed: bool,
 }
 
 /// What is validated on, and how often.
@@ -140,6 +143,11 @@ pub enum ValidationData {
 }
 
 impl Common {
+    /// The weights to start from; a run that goes on from its own checkpoint needs none.
+    pub fn start_from(&self) -> Option<&Path> {
+        self.init_weights.as_deref().map(Path::new).filter(|_| !self.resumed)
+    }
+
     /// Checks settings and fills in what is not set.
     pub fn resolve(flags: Groups<'_>, defaults: &Defaults, command: &str) -> anyhow::Result<Self> {
         let Groups { data: images, encoder: model, optimisation, machine, run } = flags;
@@ -200,6 +208,7 @@ impl Common {
             log_every: count("log_every", *run.log_every.get_or_insert(10), u64::MAX)?,
             seed: *run.seed.get_or_insert(0),
             rank: 0,
+            resumed: false,
             data,
             crop,
             flip,

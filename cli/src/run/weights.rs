@@ -137,11 +137,9 @@ fn with_flags(error: Error) -> anyhow::Error {
 /// at their start. The weights may be of another grid, patch size or number of channels.
 pub fn load_encoder(path: &Path, params: &Params, common: &Common) -> anyhow::Result<Started> {
     let checkpoint = open_weights(path)?;
-    let params = params.all();
-    let of_encoder = |param: &&Param| {
-        longmae_weights::is_encoder(&param.name) && checkpoint_has_or_needs(&checkpoint, param)
-    };
-    let encoder: Vec<Param> = params.iter().filter(of_encoder).cloned().collect();
+    let (there, fresh) = of_file(&checkpoint, &params.all());
+    let encoder: Vec<Param> =
+        there.into_iter().filter(|param| longmae_weights::is_encoder(&param.name)).collect();
     let mut vars = vars(&encoder);
     vars.extend(unused_norm(&checkpoint, &vars)?);
     let mut how = adapt(common);
@@ -151,12 +149,9 @@ pub fn load_encoder(path: &Path, params: &Params, common: &Common) -> anyhow::Re
     check_heads(&checkpoint, common)?;
     let adaptation = checkpoint.adapt_encoder(&vars, &how)?;
     let mut started = load(&checkpoint, &adaptation)?;
-    let names = |of: &mut dyn Iterator<Item = &str>| of.map(str::to_owned).collect::<Vec<_>>();
-    let fresh = params.iter().filter(|param| !checkpoint_has_or_needs(&checkpoint, param));
-    let fresh = names(&mut fresh.map(|param| param.name.as_str()));
     let head = checkpoint.names().filter(|name| longmae_weights::is_classifier(name));
-    let head = names(&mut head.into_iter());
-    started.left.extend(few("new, since the file's norm comes after a mean of all tokens", &fresh));
+    let head: Vec<String> = head.map(str::to_owned).collect();
+    started.left.extend(new_norm(&fresh));
     started.left.extend(few("left in the file", &head));
     Ok(started)
 }
@@ -193,9 +188,18 @@ fn load(checkpoint: &Checkpoint, adaptation: &Adaptation<'_>) -> anyhow::Result<
     })
 }
 
-/// A norm before the head begins anew where the file has none: one of a classifier on the mean of all tokens.
-fn checkpoint_has_or_needs(checkpoint: &Checkpoint, param: &Param) -> bool {
-    !param.name.starts_with("norm.") || checkpoint.shape(&param.name).is_some()
+/// The parameters that a file must have, and the final norm where it has none: one of a classifier on the mean of all tokens,
+/// whose norm comes after the mean.
+pub fn of_file(checkpoint: &Checkpoint, params: &[Param]) -> (Vec<Param>, Vec<Param>) {
+    let there =
+        |param: &Param| !param.name.starts_with("norm.") || checkpoint.shape(&param.name).is_some();
+    params.iter().cloned().partition(there)
+}
+
+/// Says that the final norm begins anew, where it does.
+pub fn new_norm(fresh: &[Param]) -> Option<String> {
+    let names: Vec<String> = fresh.iter().map(|param| param.name.clone()).collect();
+    few("new, since the file's norm comes after a mean of all tokens", &names)
 }
 
 /// Takes the place of the encoder's norm where the model has none: after the mean of all tokens another one begins anew.

@@ -7,7 +7,8 @@ use anyhow::bail;
 use candle_core::Device;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use longmae_weights::{
-    Checkpoint, Export, Kind, Layout, Metadata, ModelInfo, export, is_decoder, is_encoder,
+    Checkpoint, Export, Kind, Layout, Metadata, ModelInfo, export, is_classifier, is_decoder,
+    is_encoder,
 };
 
 use super::given::Given;
@@ -127,8 +128,12 @@ impl Chosen {
         };
         let (names, left): (Vec<String>, Vec<String>) =
             checkpoint.names().map(str::to_owned).partition(|name| goes(name));
-        let full = names.iter().any(|name| is_decoder(name));
-        let kind = if full { Kind::Full } else { Kind::Encoder };
+        let some = |part: fn(&str) -> bool| names.iter().any(|name| part(name));
+        let kind = match checkpoint.kind() {
+            _ if some(is_decoder) => Kind::Full,
+            Some(Kind::Classifier) if some(is_classifier) => Kind::Classifier,
+            _ => Kind::Encoder,
+        };
         let faults = Self::faults(checkpoint, &names, kind, args.to);
         Self { kind, names, left, faults }
     }
@@ -138,7 +143,7 @@ impl Chosen {
             Ok(inferred) => inferred.info,
             Err(error) => return vec![error.to_string()],
         };
-        if kind == Kind::Encoder {
+        if kind != Kind::Full {
             info.decoder = None;
         }
         let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();

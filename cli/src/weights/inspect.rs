@@ -10,6 +10,9 @@ use super::source::Source;
 use super::statistics::Statistics;
 use crate::output::line;
 
+/// Classes that are listed.
+const SHOWN: usize = 8;
+
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -137,14 +140,21 @@ fn model(checkpoint: &Checkpoint, described: &Described) {
     let Some(metadata) = checkpoint.metadata() else {
         return pair("said by", "shapes, JSON files beside it, and convention".to_owned());
     };
-    let count = &info.mask_count;
-    pair(
-        "masking",
-        format!(
-            "{}, unit {}, ratio {}, {count}",
-            info.mask_strategy, info.mask_unit, info.mask_ratio
+    match &info.classifier {
+        Some(head) => {
+            pair("pool", head.pool.clone());
+            let few = head.classes.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>();
+            let more = if head.classes.len() > SHOWN { ", ..." } else { "" };
+            pair("classes", format!("{}: {}{more}", head.classes.len(), few.join(", ")));
+        }
+        None => pair(
+            "masking",
+            format!(
+                "{}, unit {}, ratio {}, {}",
+                info.mask_strategy, info.mask_unit, info.mask_ratio, info.mask_count
+            ),
         ),
-    );
+    }
     let optional = |value: Option<f64>| value.map_or("unknown".to_owned(), |v| v.to_string());
     pair("steps", info.steps.to_string());
     pair("epochs", optional(info.epochs));
