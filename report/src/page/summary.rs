@@ -6,6 +6,14 @@ use super::numbers::{duration, median, short, whole};
 use super::{Run, legend};
 use crate::{EventKind, History, Series};
 
+/// Accuracies, by kind of evaluation and number, and what their row is called.
+const ACCURACIES: [(&str, &str, &str); 4] = [
+    ("eval", "top1", "top-1, highest"),
+    ("eval_ema", "top1", "top-1 of averaged weights, highest"),
+    ("probe", "knn_top1", "nearest neighbours, highest"),
+    ("probe", "linear_top1", "linear probe, highest"),
+];
+
 /// A row for each thing to know, a column for each run.
 pub fn table(runs: &[Run]) -> Markup {
     let columns: Vec<_> = runs.iter().map(rows).collect();
@@ -52,6 +60,11 @@ fn rows(run: &Run) -> Vec<(String, String)> {
     if history.evaluations.contains_key("eval_ema") {
         row("the same, averaged weights", lowest_loss(history, "eval_ema"));
     }
+    for (kind, number, name) in ACCURACIES {
+        if let Some(best) = highest(history, kind, number) {
+            row(name, best);
+        }
+    }
     row("images/s, median", short(median(history.steps.iter().map(|s| s.images_per_second))));
     let finite = |values: fn(&crate::Step) -> f64| {
         history.steps.iter().map(values).filter(|value| value.is_finite())
@@ -97,4 +110,13 @@ fn lowest_loss(history: &History, kind: &str) -> String {
     let losses = evaluations.filter_map(|e| Some((*e.numbers.get("loss")?, e.step)));
     let best = losses.filter(|(loss, _)| loss.is_finite()).min_by(|a, b| a.0.total_cmp(&b.0));
     best.map_or("-".to_owned(), |(loss, step)| format!("{} at step {}", short(loss), whole(step)))
+}
+
+/// The highest accuracy of a kind of evaluation, and when that was; of equal ones the first.
+fn highest(history: &History, kind: &str, number: &str) -> Option<String> {
+    let evaluations = history.evaluations.get(kind).into_iter().flatten();
+    let shares = evaluations.filter_map(|e| Some((*e.numbers.get(number)?, e.step)));
+    let best =
+        shares.filter(|(share, _)| share.is_finite()).rev().max_by(|a, b| a.0.total_cmp(&b.0));
+    best.map(|(share, step)| format!("{:.2}% at step {}", 100.0 * share, whole(step)))
 }

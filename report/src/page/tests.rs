@@ -12,7 +12,8 @@ fn run(name: &str, steps: u64, recipe: &[(&str, &str)]) -> Run {
         ));
     }
     text.push_str(&format!("{{\"kind\":\"eval\",\"step\":{steps},\"epoch\":1,\"loss\":0.25}}\n"));
-    text.push_str("{\"kind\":\"probe\",\"step\":5,\"epoch\":0.5,\"top1\":0.5}\n");
+    text.push_str("{\"kind\":\"probe\",\"step\":5,\"epoch\":0.5,\"knn_top1\":0.5}\n");
+    text.push_str("{\"kind\":\"probe\",\"step\":9,\"epoch\":0.9,\"knn_top1\":0.5}\n");
     text.push_str("{\"kind\":\"resume\",\"step\":5,\"epoch\":0.5,\"changes\":[\"lr was <1>\"]}\n");
     let recipe = recipe.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     Run {
@@ -48,7 +49,8 @@ fn a_page_has_all_of_every_run_and_needs_nothing_else() {
         "70 of 140 (50%)",
         "Training loss",
         "Validation loss",
-        "probe: top1",
+        "probe: knn_top1",
+        "50.00% at step 5<",
         "Gradient norm",
         "Learning rate",
         "Throughput",
