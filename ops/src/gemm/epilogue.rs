@@ -18,6 +18,22 @@ pub(crate) trait Epilogue: Sync {
     fn prefetch(&self, row: usize, rows: usize, col: usize, cols: usize);
 }
 
+/// What becomes of the rows from `first` on, for a product of these alone.
+pub(super) struct Below<'a, E> {
+    pub first: usize,
+    pub epilogue: &'a E,
+}
+
+impl<E: Epilogue> Epilogue for Below<'_, E> {
+    fn tile(&self, row: usize, rows: usize, col: usize, cols: usize, tile: &Tile) {
+        self.epilogue.tile(self.first + row, rows, col, cols, tile);
+    }
+
+    fn prefetch(&self, row: usize, rows: usize, col: usize, cols: usize) {
+        self.epilogue.prefetch(self.first + row, rows, col, cols);
+    }
+}
+
 /// A bias's part for a panel; zeros if there is none.
 fn bias_part(bias: Option<&[f32]>, col: usize, cols: usize) -> [f32; PANEL] {
     let mut part = [0.0; PANEL];

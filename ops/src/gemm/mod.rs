@@ -15,6 +15,7 @@ mod transpose;
 
 use std::cell::{Cell, RefCell};
 
+use epilogue::Below;
 pub(crate) use epilogue::{Accumulate, Epilogue, Gelu, GeluBackward, Residual, RowScale, Store};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use micro::amx_available;
@@ -33,6 +34,8 @@ pub(crate) const PANEL: usize = 32;
 pub(crate) const TILE_ROWS: usize = 32;
 /// Inner steps after which the sum is put down: longer ones would push a panel out of the cache.
 const DEPTH: usize = 6144;
+/// Most words of rows that are packed at once: 16 MiB, which a thread keeps.
+const STRIPS_WORDS: usize = 4 << 20;
 /// Columns from which on it pays to pack the left operand for all of them.
 const MANY_COLUMNS: usize = 8 * PANEL;
 
@@ -125,9 +128,15 @@ pub(crate) fn gemm<T: Element>(a: Rows<'_, T>, b: &impl Panels<T>, epilogue: &im
     }
     // Taken and not borrowed: while this thread waits for others, it may be given another product.
     let mut room = LEFT.replace(Lines::new());
-    let words = room.room(a.rows().div_ceil(kernel.rows()) * kernel.strip_words(a.cols()));
-    pack_strips(kernel, a, words);
-    product(&Left::Strips { words, rows: a.rows(), depth: a.cols() }, b, epilogue);
+    let each = kernel.strip_words(a.cols());
+    let strips = (STRIPS_WORDS / each.max(1)).max(1);
+    for first in (0..a.rows()).step_by(strips * kernel.rows()) {
+        let a = a.part(first, (a.rows() - first).min(strips * kernel.rows()), 0, a.cols());
+        let words = room.room(a.rows().div_ceil(kernel.rows()) * each);
+        pack_strips(kernel, a, words);
+        let a = Left::Strips { words, rows: a.rows(), depth: a.cols() };
+        product(&a, b, &Below { first, epilogue });
+    }
     LEFT.set(room);
 }
 

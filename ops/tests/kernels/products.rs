@@ -67,7 +67,10 @@ fn linear_on_many_columns() {
             }
         }
     }
-    check(Draw::Full, [13, 6200, 257], &[(FP32, within(2e-6, 2e-6))]);
+    // Deeper than a run of the inner dimension; more rows than are packed at once.
+    for sizes in [[13, 6200, 257], [700, 6200, 256]] {
+        check(Draw::Full, sizes, &[(FP32, within(2e-6, 2e-6))]);
+    }
 }
 
 #[test]
