@@ -30,9 +30,8 @@ mod text;
 
 pub use overlap::box_iou;
 
-use crate::decode::MAX_PIXELS;
 use crate::error::{Error, Result};
-use crate::transform::Size;
+use crate::size::{MAX_PIXELS, Size};
 
 /// A binary mask of an image as lengths of runs, see the [module](self).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,6 +189,6 @@ fn pixels(size: Size) -> Result<u32> {
     }
 }
 
-fn refused(reason: String) -> Error {
+pub(crate) fn refused(reason: String) -> Error {
     Error::Mask { reason }
 }

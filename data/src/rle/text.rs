@@ -3,7 +3,7 @@
 
 use super::{Rle, pixels, refused};
 use crate::error::Result;
-use crate::transform::Size;
+use crate::size::Size;
 
 /// As many characters as a difference of two numbers of 32 bits needs.
 const LONGEST: u32 = 7;
