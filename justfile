@@ -39,7 +39,7 @@ libjpeg-turbo:
 browser:
     cargo test --locked -p longmae-report --test browser -- --nocapture
 
-# What is written here, read by PyTorch, timm and transformers, and back (see tests/interop/README.md for LONGMAE_PYTHON).
+# What is written here, read by PyTorch, timm and transformers, and back; pycocotools' figures (see tests/interop/README.md for LONGMAE_PYTHON).
 interop:
     cargo test --workspace --locked --test '*interop*' --test hub_card -- --nocapture
 
