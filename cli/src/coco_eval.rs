@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use longmae_finetune::detect::coco_eval::{Detections, Evaluation, GroundTruth, IouType};
+use longmae_finetune::detect::coco_eval::{
+    Detections, Evaluation, GroundTruth, IouType, MAX_DETECTIONS, STATS, iou_threshold,
+};
 use longmae_report::write_atomic;
 use serde_json::json;
 
@@ -71,26 +73,15 @@ fn warn(truth: &GroundTruth, found: &Detections) {
 
 /// Prints the figures as pycocotools does, and then each category's.
 fn show(evaluation: &Evaluation) {
-    let (all, most) = ("0.50:0.95", 100);
-    let rows = [
-        (all, "all", most),
-        ("0.50", "all", most),
-        ("0.75", "all", most),
-        (all, "small", most),
-        (all, "medium", most),
-        (all, "large", most),
-        (all, "all", 1),
-        (all, "all", 10),
-        (all, "all", most),
-        (all, "small", most),
-        (all, "medium", most),
-        (all, "large", most),
-    ];
-    for (number, ((iou, area, most), value)) in rows.into_iter().zip(evaluation.stats()).enumerate()
-    {
-        let what = if number < 6 { "Average Precision  (AP)" } else { "Average Recall     (AR)" };
+    for (stat, value) in STATS.iter().zip(evaluation.stats()) {
+        let what = if stat.recall { "Recall     (AR)" } else { "Precision  (AP)" };
+        let iou = match stat.threshold {
+            Some(number) => format!("{:.2}", iou_threshold(number)),
+            None => "0.50:0.95".to_owned(),
+        };
+        let (area, most) = (stat.area, MAX_DETECTIONS[stat.most]);
         line(format!(
-            " {what} @[ IoU={iou:<9} | area={area:>6} | maxDets={most:>3} ] = {value:.3}"
+            " Average {what} @[ IoU={iou:<9} | area={area:>6} | maxDets={most:>3} ] = {value:.3}"
         ));
     }
     line("AP of each category (-1: no object)");

@@ -43,7 +43,11 @@ fn pycocotools_own_example_has_its_figures() {
             stats.iter().zip(expected["stats"][name].as_array().unwrap()).zip(STATS)
         {
             let expected = expected.as_f64().unwrap();
-            assert!((found - expected).abs() < TOLERANCE, "{name} {stat}: {found} {expected}");
+            assert!(
+                (found - expected).abs() < TOLERANCE,
+                "{name} {}: {found} {expected}",
+                stat.name
+            );
         }
     }
 }

@@ -2,13 +2,49 @@
 
 use longmae_data::CocoCategory;
 
-use super::accumulate::{Curve, Curves};
-use super::settings::{Area, IouType, RECALLS, THRESHOLDS};
+use super::accumulate::Curves;
+use super::settings::{Area, IouType, MAX_DETECTIONS, RECALLS, THRESHOLDS};
 
-/// The names of the twelve figures, in pycocotools' order: average precision, at thresholds of 0.5 and 0.75, of small,
-/// medium and large objects; average recall of 1, 10 and 100 detections an image, and of small, medium and large objects.
-pub const STATS: [&str; 12] =
-    ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"];
+/// What a figure is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Its usual name.
+    pub name: &'static str,
+    /// Whether it is an average recall, else an average precision.
+    pub recall: bool,
+    /// The number of its threshold ([`iou_threshold`](super::iou_threshold)); all, if there is none.
+    pub threshold: Option<usize>,
+    /// The objects that count.
+    pub area: Area,
+    /// Which of [`MAX_DETECTIONS`] it takes.
+    pub most: usize,
+}
+
+/// The twelve figures, in pycocotools' order.
+pub const STATS: [Stat; 12] = [
+    Stat::precision("AP", None, Area::All),
+    Stat::precision("AP50", Some(0), Area::All),
+    Stat::precision("AP75", Some(5), Area::All),
+    Stat::precision("APs", None, Area::Small),
+    Stat::precision("APm", None, Area::Medium),
+    Stat::precision("APl", None, Area::Large),
+    Stat::recall("AR1", 0, Area::All),
+    Stat::recall("AR10", 1, Area::All),
+    Stat::recall("AR100", 2, Area::All),
+    Stat::recall("ARs", 2, Area::Small),
+    Stat::recall("ARm", 2, Area::Medium),
+    Stat::recall("ARl", 2, Area::Large),
+];
+
+impl Stat {
+    const fn precision(name: &'static str, threshold: Option<usize>, area: Area) -> Self {
+        Self { name, recall: false, threshold, area, most: MAX_DETECTIONS.len() - 1 }
+    }
+
+    const fn recall(name: &'static str, most: usize, area: Area) -> Self {
+        Self { name, recall: true, threshold: None, area, most }
+    }
+}
 
 /// What pycocotools gives where there is nothing to find.
 const NOTHING: f64 = -1.0;
@@ -38,26 +74,19 @@ impl Evaluation {
 
     /// The twelve figures that [`STATS`] names, from 0 to 1; -1 where there is no object of that size.
     pub fn stats(&self) -> [f64; 12] {
-        let all = 0..THRESHOLDS;
-        let [ap, small, medium, large] = Area::EACH.map(|area| self.ap(area, all.clone()));
-        let [_, recall_small, recall_medium, recall_large] =
-            Area::EACH.map(|area| self.recall(area, 2));
-        let [one, ten, hundred] = [0, 1, 2].map(|most| self.recall(Area::All, most));
-        let (half, strict) = (self.ap(Area::All, 0..1), self.ap(Area::All, 5..6));
-        [
-            ap,
-            half,
-            strict,
-            small,
-            medium,
-            large,
-            one,
-            ten,
-            hundred,
-            recall_small,
-            recall_medium,
-            recall_large,
-        ]
+        STATS.map(|stat| {
+            let thresholds = stat.threshold.map_or(0..THRESHOLDS, |number| number..number + 1);
+            let curves =
+                self.curves.iter().filter_map(|curves| curves[stat.area as usize].as_deref());
+            match stat.recall {
+                true => mean(curves.flat_map(|curve| {
+                    curve.recall[thresholds.clone()].iter().map(|row| &row[stat.most])
+                })),
+                false => mean(
+                    curves.flat_map(|curve| curve.precision[thresholds.clone()].as_flattened()),
+                ),
+            }
+        })
     }
 
     /// Each category with its average precision over all thresholds; -1 where there is no object.
@@ -74,19 +103,6 @@ impl Evaluation {
     pub fn precision(&self, category: usize, area: Area) -> Option<&[[f64; RECALLS]; THRESHOLDS]> {
         let curve = self.curves.get(category)?[area as usize].as_ref()?;
         Some(&curve.precision)
-    }
-
-    fn ap(&self, area: Area, thresholds: std::ops::Range<usize>) -> f64 {
-        mean(self.curves(area).flat_map(|curve| curve.precision[thresholds.clone()].as_flattened()))
-    }
-
-    /// The average recall of 1, 10 or 100 detections an image.
-    fn recall(&self, area: Area, most: usize) -> f64 {
-        mean(self.curves(area).flat_map(|curve| curve.recall.iter().map(move |row| &row[most])))
-    }
-
-    fn curves(&self, area: Area) -> impl Iterator<Item = &Curve> {
-        self.curves.iter().filter_map(move |curves| curves[area as usize].as_deref())
     }
 }
 

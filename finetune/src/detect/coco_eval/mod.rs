@@ -43,7 +43,7 @@ mod settings;
 mod truth;
 
 pub use detections::{Detection, Detections};
-pub use evaluation::{Evaluation, STATS};
+pub use evaluation::{Evaluation, STATS, Stat};
 pub use results::write_results;
 pub use settings::{Area, IouType, MAX_DETECTIONS, RECALLS, THRESHOLDS, iou_threshold};
 pub use truth::GroundTruth;

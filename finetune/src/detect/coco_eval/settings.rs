@@ -33,6 +33,17 @@ pub enum Area {
     Large,
 }
 
+impl fmt::Display for Area {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::All => "all",
+            Self::Small => "small",
+            Self::Medium => "medium",
+            Self::Large => "large",
+        })
+    }
+}
+
 impl Area {
     /// All of them, in pycocotools' order.
     pub const EACH: [Self; 4] = [Self::All, Self::Small, Self::Medium, Self::Large];
