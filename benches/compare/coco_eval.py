@@ -168,10 +168,11 @@ def rounds(args, folder, iou_type):
 def report(iou_type, results):
     seconds = {side: [sides[side]["read"] + sides[side]["evaluate"] for sides in results] for side in SIDES}
     for side in SIDES:
-        read, evaluate, peak = (statistics.median(sides[side][key] for sides in results) for key in ("read", "evaluate", "peak_mib"))
+        keys = ("read", "evaluate", "cpu_seconds", "peak_mib")
+        read, evaluate, cpu, peak = (statistics.median(sides[side][key] for sides in results) for key in keys)
         ratios = [theirs / ours for theirs, ours in zip(seconds[side], seconds["longmae"])]
         spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f}–{max(ratios):.1f})"
-        print(f"| {iou_type} | {side} | {read:.2f} | {evaluate:.2f} | {peak:.0f} | {spread} |")
+        print(f"| {iou_type} | {side} | {read:.2f} | {evaluate:.2f} | {cpu:.2f} | {peak:.0f} | {spread} |")
 
 
 def main():
@@ -189,7 +190,7 @@ def main():
         results = {iou_type: list(rounds(args, folder, iou_type)) for iou_type in ("bbox", "segm")}
     busiest = max(run["other_cores"] for kind in results.values() for sides in kind for run in sides.values())
     print(f"{args.images} images, {args.rounds} rounds, other programs kept up to {busiest:.2f} cores busy\n")
-    print("| | | reading, s | evaluation, s | peak memory, MiB | longmae is faster by (range) |\n|---|---|---:|---:|---:|---:|")
+    print("| | | reading, s | evaluation, s | CPU of the process, s | peak memory, MiB | longmae is faster by (range) |\n|---|---|---:|---:|---:|---:|---:|")
     for iou_type, of_rounds in results.items():
         report(iou_type, of_rounds)
     if busiest > DISTURBED:

@@ -32,7 +32,7 @@ impl Rle {
             }
             at = end;
             for runs in &mut runs {
-                if runs.end == end && !runs.next() {
+                if runs.end == end && !runs.advance() {
                     return Ok(common);
                 }
             }
@@ -51,12 +51,12 @@ impl<'a> Ends<'a> {
     fn new(counts: &'a [u32]) -> Self {
         // Runs of ones begin with the second.
         let mut ends = Self { counts: counts.iter(), end: 0, ones: true };
-        ends.next();
+        ends.advance();
         ends
     }
 
     /// Goes on to the next run, if there is one.
-    fn next(&mut self) -> bool {
+    fn advance(&mut self) -> bool {
         let Some(count) = self.counts.next() else { return false };
         (self.end, self.ones) = (self.end + count, !self.ones);
         true

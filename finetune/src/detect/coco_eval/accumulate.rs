@@ -48,7 +48,7 @@ impl Hits {
     fn count(outcomes: &[Outcome], range: usize, number: usize) -> Self {
         let (mut hits, mut wrong) = (Self::default(), 0);
         for outcome in outcomes {
-            let bit = |bits: [u16; 4]| bits[range] >> number & 1 == 1;
+            let bit = |bits: [u16; 4]| (bits[range] >> number) & 1 == 1;
             match (bit(outcome.ignored), bit(outcome.matched)) {
                 (true, _) => {}
                 (false, false) => wrong += 1,
