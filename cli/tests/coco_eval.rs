@@ -52,8 +52,10 @@ fn figures_are_printed_and_written() {
         let (three, seven) = (1.0, 51.0 / 101.0);
         let ap = (3.0 * three + 7.0 * seven) / 10.0;
         let expected = [ap, 1.0, seven, ap, -1.0, -1.0, 0.5, 0.65, 0.65, 0.65, -1.0, -1.0];
-        let keys: Vec<_> = figures.as_object().unwrap().keys().collect();
-        assert_eq!((keys, &figures["iou_type"]), (vec!["iou_type", "stats"], &json!(iou_type)));
+        assert_eq!(
+            (figures.as_object().unwrap().len(), &figures["iou_type"]),
+            (2, &json!(iou_type))
+        );
         for (found, expected) in figures["stats"].as_array().unwrap().iter().zip(expected) {
             assert!((found.as_f64().unwrap() - expected).abs() < 1e-12, "{figures}");
         }
