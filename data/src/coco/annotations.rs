@@ -78,7 +78,8 @@ struct RawAnnotation {
     area: Option<f64>,
     #[serde(default)]
     iscrowd: u8,
-    segmentation: Option<CocoSegmentation>,
+    #[serde(default, deserialize_with = "CocoSegmentation::owned")]
+    segmentation: Option<CocoSegmentation<'static>>,
 }
 
 impl CocoAnnotations {

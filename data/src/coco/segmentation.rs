@@ -1,5 +1,6 @@
 //! The three forms of a segmentation in a COCO file: polygons, run lengths, a string of run lengths.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,32 +13,33 @@ use crate::instances::Segmentation;
 use crate::rle::{Rle, refused};
 use crate::size::Size;
 
-/// A segmentation as a file has it, unchecked: an annotation's or a result's.
+/// A segmentation as a file has it, unchecked: an annotation's or a result's. Strings are borrowed where they can be.
 #[derive(Debug, PartialEq)]
-pub struct CocoSegmentation(Raw);
+pub struct CocoSegmentation<'a>(Raw<'a>);
 
 #[derive(Debug, PartialEq)]
-enum Raw {
+enum Raw<'a> {
     Polygons(Vec<Vec<f64>>),
-    Runs(Runs),
+    Runs(Runs<'a>),
 }
 
 /// A mask of runs.
 #[derive(Debug, Deserialize, PartialEq)]
-struct Runs {
+struct Runs<'a> {
     /// Rows and columns.
     size: [usize; 2],
-    counts: Counts,
+    #[serde(borrow)]
+    counts: Counts<'a>,
 }
 
 /// Run lengths.
 #[derive(Debug, PartialEq)]
-enum Counts {
+enum Counts<'a> {
     Numbers(Vec<u32>),
-    Text(String),
+    Text(Cow<'a, str>),
 }
 
-impl CocoSegmentation {
+impl CocoSegmentation<'_> {
     /// The outline, if it can be one of an image of `size`, or of any image where that is not known.
     ///
     /// `None` for an empty list, which some datasets write for objects that have only a box.
@@ -71,12 +73,31 @@ impl CocoSegmentation {
         };
         Ok(Some(Segmentation::Mask(Arc::new(mask?))))
     }
+
+    /// Reads a segmentation that keeps nothing of what it is read from.
+    pub(super) fn owned<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<CocoSegmentation<'static>>, D::Error> {
+        let read = Option::<CocoSegmentation<'de>>::deserialize(deserializer)?;
+        Ok(read.map(|CocoSegmentation(raw)| {
+            CocoSegmentation(match raw {
+                Raw::Polygons(polygons) => Raw::Polygons(polygons),
+                Raw::Runs(Runs { size, counts }) => {
+                    let counts = match counts {
+                        Counts::Numbers(counts) => Counts::Numbers(counts),
+                        Counts::Text(text) => Counts::Text(Cow::Owned(text.into_owned())),
+                    };
+                    Raw::Runs(Runs { size, counts })
+                }
+            })
+        }))
+    }
 }
 
 // Written out, since serde's untagged enums would first copy every number into a tree: of the 450 MB of a file of
 // COCO's, nearly all are such numbers.
 
-impl<'de> Deserialize<'de> for CocoSegmentation {
+impl<'de: 'a, 'a> Deserialize<'de> for CocoSegmentation<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(SegmentationVisitor)
     }
@@ -85,7 +106,7 @@ impl<'de> Deserialize<'de> for CocoSegmentation {
 struct SegmentationVisitor;
 
 impl<'de> Visitor<'de> for SegmentationVisitor {
-    type Value = CocoSegmentation;
+    type Value = CocoSegmentation<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of polygons, or a mask of runs with size and counts")
@@ -102,7 +123,7 @@ impl<'de> Visitor<'de> for SegmentationVisitor {
     }
 }
 
-impl<'de> Deserialize<'de> for Counts {
+impl<'de: 'a, 'a> Deserialize<'de> for Counts<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(CountsVisitor)
     }
@@ -111,7 +132,7 @@ impl<'de> Deserialize<'de> for Counts {
 struct CountsVisitor;
 
 impl<'de> Visitor<'de> for CountsVisitor {
-    type Value = Counts;
+    type Value = Counts<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("run lengths as a list of numbers or as a string")
@@ -122,6 +143,10 @@ impl<'de> Visitor<'de> for CountsVisitor {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Counts::Text(text.to_owned()))
+        Ok(Counts::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Counts::Text(Cow::Borrowed(text)))
     }
 }

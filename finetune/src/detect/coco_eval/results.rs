@@ -16,14 +16,15 @@ use crate::{Error, Result};
 
 /// A result as a file has it.
 #[derive(Deserialize)]
-struct RawResult {
+struct RawResult<'a> {
     image_id: i64,
     category_id: i64,
     score: f64,
     /// An empty list is no box.
     #[serde(default)]
     bbox: Vec<f64>,
-    segmentation: Option<CocoSegmentation>,
+    #[serde(borrow)]
+    segmentation: Option<CocoSegmentation<'a>>,
 }
 
 /// What pycocotools' `loadRes` takes a file for, by its first result.
@@ -52,7 +53,7 @@ impl Detections {
     }
 
     fn parse(truth: &GroundTruth, bytes: &[u8]) -> Result<Self, String> {
-        let results: Vec<RawResult> = serde_json::from_slice(bytes)
+        let results: Vec<RawResult<'_>> = serde_json::from_slice(bytes)
             .map_err(|error| format!("not a list of results: {error}{}", near(bytes, &error)))?;
         let kind = match results.first() {
             Some(first) if !first.bbox.is_empty() => Kind::Boxes,
@@ -70,7 +71,7 @@ impl Detections {
     }
 }
 
-impl RawResult {
+impl RawResult<'_> {
     /// The result with the index of its category.
     fn checked(self, truth: &GroundTruth, kind: Kind) -> Result<(usize, Found), String> {
         let place = Placed::find(truth, self.image_id, self.category_id, self.score)?;
@@ -108,7 +109,7 @@ impl RawResult {
 }
 
 /// The mask of an outline. One that lies in the file as a mask says its own size.
-fn mask(outline: CocoSegmentation, size: Option<Size>) -> Result<std::sync::Arc<Rle>, String> {
+fn mask(outline: CocoSegmentation<'_>, size: Option<Size>) -> Result<std::sync::Arc<Rle>, String> {
     match outline.checked(size).map_err(|e| e.to_string())? {
         Some(Segmentation::Mask(mask)) => Ok(mask),
         Some(outline) => outline.to_mask(known(size)?).map_err(|e| e.to_string()),
