@@ -28,7 +28,7 @@ emulated:
 # The light crates check for AArch64 (needs `rustup target add aarch64-unknown-linux-gnu`).
 aarch64:
     cargo check --locked --target aarch64-unknown-linux-gnu -p longmae-mae -p longmae-train -p longmae-data \
-        --no-default-features
+        --no-default-features --features longmae-data/codecs
 
 # Decoding by libjpeg-turbo, built from source (needs a C compiler and Debian's `cmake` and `nasm`).
 libjpeg-turbo:
@@ -39,7 +39,7 @@ libjpeg-turbo:
 browser:
     cargo test --locked -p longmae-report --test browser -- --nocapture
 
-# What is written here, read by PyTorch, timm and transformers, and back (see tests/interop/README.md for LONGMAE_PYTHON).
+# What is written here, read by PyTorch, timm and transformers, and back; pycocotools' figures (see tests/interop/README.md for LONGMAE_PYTHON).
 interop:
     cargo test --workspace --locked --test '*interop*' --test hub_card -- --nocapture
 

@@ -80,7 +80,7 @@ def all_cases():
 
 
 def measured(command, threads):
-    """Runs a command; its output, and its peak of resident memory beside what other programs did meanwhile."""
+    """Runs a command; its output, its peak of resident memory and CPU time, and what other programs did meanwhile."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)}
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as log:
         busy, began = busy_seconds(), time.monotonic()
@@ -95,7 +95,9 @@ def measured(command, threads):
             raise Failure(f"exit status {process.returncode} of: {' '.join(command)}\n{last}")
         unit = 2**20 if sys.platform == "darwin" else 2**10
         cores = max(others, 0) / (time.monotonic() - began)
-        return out.read(), {"peak_mib": round(usage.ru_maxrss / unit, 1), "other_cores": round(cores, 3)}
+        cpu = round(usage.ru_utime + usage.ru_stime, 3)
+        peak = round(usage.ru_maxrss / unit, 1)
+        return out.read(), {"peak_mib": peak, "other_cores": round(cores, 3), "cpu_seconds": cpu}
 
 
 def busy_seconds():

@@ -6,6 +6,7 @@ mod allocator;
 mod batching;
 mod choice;
 mod classify;
+mod coco_eval;
 mod data;
 mod download;
 mod embed;
@@ -66,6 +67,8 @@ enum Command {
     /// Train, or solve, a linear classifier on a frozen encoder's features.
     #[command(args_override_self = true, allow_negative_numbers = true)]
     Linprobe(Box<linprobe::Args>),
+    /// Score any detector's results as COCO does: average precision and recall of boxes or masks.
+    CocoEval(coco_eval::Args),
     /// Look at a dataset, or measure how fast it is read.
     Data(Box<data::Args>),
     /// Write features of images: one vector an image, or one a patch.
@@ -103,6 +106,7 @@ pub fn longmae(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Ok(Longmae { command: Command::Classify(args) }) => exit::code(classify::run(*args)),
         Ok(Longmae { command: Command::Linprobe(args) }) => exit::code(linprobe::run(*args)),
+        Ok(Longmae { command: Command::CocoEval(args) }) => exit::code(coco_eval::run(&args)),
         Ok(Longmae { command: Command::Recipes(args) }) => exit::code(recipes::run(&args)),
         Ok(Longmae { command: Command::Data(args) }) => exit::code(data::run(&args)),
         Ok(Longmae { command: Command::Embed(args) }) => exit::code(embed::run(&args)),

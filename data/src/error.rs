@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 /// Too many open files, in the system or the process: the numbers of Linux and macOS.
+#[cfg(feature = "codecs")]
 const ENFILE: i32 = 23;
+#[cfg(feature = "codecs")]
 const EMFILE: i32 = 24;
 
 /// The result of this crate's functions.
@@ -253,6 +255,7 @@ pub enum Error {
     Spawn(std::io::Error),
 }
 
+#[cfg(feature = "codecs")]
 impl Error {
     /// A setting that must be something else.
     pub(crate) fn setting(name: &'static str, found: impl ToString, expected: &str) -> Self {

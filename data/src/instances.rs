@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::rle::Rle;
-use crate::transform::Size;
+use crate::size::Size;
 
 /// The objects of one image.
 #[derive(Clone, Debug, PartialEq)]

@@ -44,7 +44,7 @@ pub fn stream(seed: u64, epoch: u64, position: u64, purpose: Purpose) -> ChaCha8
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::RngCore;
+    use rand_chacha::rand_core::RngCore;
 
     #[test]
     fn each_of_the_four_numbers_changes_the_stream() {

@@ -171,7 +171,7 @@ fn files_that_contradict_themselves_are_told_by_id() {
         (annotation("bbox", json!(null)), "not a file of COCO's format: "),
         (
             annotation("segmentation", json!({"size": [5, 4], "counts": [20]})),
-            "annotation 2 of image 3: its mask is 5 x 4 pixels, its image 4 x 5",
+            "annotation 2 of image 3: a mask that cannot be: its mask is 5 x 4 pixels, its image 4 x 5",
         ),
         (
             annotation("segmentation", json!({"size": [4, 5], "counts": [7, 14]})),

@@ -1,3 +1,5 @@
+use std::path::{Path, PathBuf};
+
 /// What can go wrong in transfer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -11,6 +13,34 @@ pub enum Error {
     /// The backbone.
     #[error(transparent)]
     Vit(#[from] longmae_vit::Error),
+    /// Annotations.
+    #[error(transparent)]
+    Data(#[from] longmae_data::Error),
+    /// Annotations that detections cannot be compared with.
+    #[error("{reason}")]
+    Truth {
+        /// What was found in them.
+        reason: String,
+    },
+    /// A detection that cannot be.
+    #[error("result {number}: {reason}")]
+    Detection {
+        /// Which one, counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file of results that does not say what it should.
+    #[error("{}: {reason}", path.display())]
+    Results {
+        /// The file.
+        path: PathBuf,
+        /// What was found in it.
+        reason: String,
+    },
+    /// Results could not be written.
+    #[error("results cannot be written: {0}")]
+    Write(#[from] std::io::Error),
     /// A setting that makes no sense.
     #[error("{name} is {found}: expected {expected}")]
     Setting {
@@ -24,6 +54,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Names the file that an error about annotations is of.
+    pub(crate) fn of_file(self, path: &Path) -> Self {
+        match self {
+            Self::Truth { reason } => {
+                longmae_data::Error::Annotations { path: path.into(), reason }.into()
+            }
+            other => other,
+        }
+    }
+
     /// A label that is no class.
     pub(crate) fn label(label: u32, classes: usize) -> Self {
         let found = format!("class {label}");
@@ -32,4 +72,4 @@ impl Error {
 }
 
 /// A result with this crate's error.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;

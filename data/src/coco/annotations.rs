@@ -1,35 +1,48 @@
 //! The files of annotations of COCO, and of all datasets in its format.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::BufReader;
-use std::path::{Component, Path};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::segmentation::{Counts, RawSegmentation};
+use super::segmentation::CocoSegmentation;
 use crate::error::{Error, Result};
-use crate::instances::{Instance, Segmentation};
-use crate::rle::Rle;
-use crate::transform::Size;
+use crate::instances::Instance;
+use crate::size::Size;
 
-/// What a file says, checked.
-pub(super) struct Annotations {
-    /// The categories' names in the order of their numbers.
-    pub classes: Vec<String>,
+/// What a file of annotations says, checked.
+#[derive(Clone, Debug)]
+pub struct CocoAnnotations {
     /// In the order of their numbers.
-    pub images: Vec<AnnotatedImage>,
+    pub categories: Vec<CocoCategory>,
+    /// In the order of their numbers.
+    pub images: Vec<CocoImage>,
     /// Whether the file has annotations at all; a list of images has none.
     pub annotated: bool,
 }
 
-/// An image and its objects.
-pub(super) struct AnnotatedImage {
+/// A class of objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CocoCategory {
+    /// Its number.
     pub id: i64,
-    /// A path below the folder of images.
-    pub file_name: String,
-    pub size: Size,
+    /// Its name; the number, if the file has none.
+    pub name: String,
+}
+
+/// An image and its objects.
+#[derive(Clone, Debug)]
+pub struct CocoImage {
+    /// Its number.
+    pub id: i64,
+    /// A path below the folder of images, if the file says it.
+    pub file_name: Option<String>,
+    /// Rows and columns, if the file says them.
+    pub size: Option<Size>,
+    /// In the order of the file.
     pub instances: Arc<[Instance]>,
 }
 
@@ -44,15 +57,15 @@ struct RawFile {
 #[derive(Deserialize)]
 struct RawImage {
     id: i64,
-    file_name: String,
-    height: usize,
-    width: usize,
+    file_name: Option<String>,
+    height: Option<usize>,
+    width: Option<usize>,
 }
 
 #[derive(Deserialize)]
 struct RawCategory {
     id: i64,
-    name: String,
+    name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -65,10 +78,11 @@ struct RawAnnotation {
     area: Option<f64>,
     #[serde(default)]
     iscrowd: u8,
-    segmentation: Option<RawSegmentation>,
+    #[serde(default, deserialize_with = "CocoSegmentation::owned")]
+    segmentation: Option<CocoSegmentation<'static>>,
 }
 
-impl Annotations {
+impl CocoAnnotations {
     /// Reads and checks a file.
     ///
     /// # Errors
@@ -82,7 +96,7 @@ impl Annotations {
     }
 
     fn checked(raw: RawFile) -> Result<Self, String> {
-        let (classes, categories) = categories(raw.categories)?;
+        let categories = checked_categories(raw.categories)?;
         let mut images: Vec<_> =
             raw.images.into_iter().map(checked_image).collect::<Result<_, _>>()?;
         images.sort_by_key(|(image, _)| image.id);
@@ -90,7 +104,9 @@ impl Annotations {
         if let Some([(first, _), (second, _)]) = duplicate {
             return Err(format!(
                 "two images have the id {}: {} and {}",
-                first.id, first.file_name, second.file_name
+                first.id,
+                called(first),
+                called(second)
             ));
         }
         let annotated = raw.annotations.is_some();
@@ -114,8 +130,8 @@ impl Annotations {
         }
         let images = images
             .into_iter()
-            .map(|(image, instances)| AnnotatedImage { instances: instances.into(), ..image });
-        Ok(Self { classes, images: images.collect(), annotated })
+            .map(|(image, instances)| CocoImage { instances: instances.into(), ..image });
+        Ok(Self { categories, images: images.collect(), annotated })
     }
 }
 
@@ -123,75 +139,61 @@ pub(super) fn wrong(path: &Path, reason: String) -> Error {
     Error::Annotations { path: path.into(), reason }
 }
 
-/// The names in the order of their numbers, and the index of each number.
-fn categories(mut raw: Vec<RawCategory>) -> Result<(Vec<String>, HashMap<i64, usize>), String> {
-    raw.sort_by_key(|category| category.id);
-    let index: HashMap<_, _> = raw.iter().enumerate().map(|(i, c)| (c.id, i)).collect();
-    if let Some([first, second]) = raw.windows(2).find(|pair| pair[0].id == pair[1].id) {
-        return Err(format!(
-            "two categories have the id {}: {} and {}",
-            first.id, first.name, second.name
-        ));
+/// What an image is called in a message.
+fn called(image: &CocoImage) -> &str {
+    image.file_name.as_deref().unwrap_or("one without a file name")
+}
+
+/// In the order of their numbers.
+fn checked_categories(raw: Vec<RawCategory>) -> Result<Vec<CocoCategory>, String> {
+    let named = raw.into_iter().map(|RawCategory { id, name }| {
+        let name = name.unwrap_or_else(|| id.to_string());
+        CocoCategory { id, name }
+    });
+    let mut categories: Vec<_> = named.collect();
+    categories.sort_by_key(|category| category.id);
+    match categories.windows(2).find(|pair| pair[0].id == pair[1].id) {
+        Some([first, second]) => {
+            let (id, first, second) = (first.id, &first.name, &second.name);
+            Err(format!("two categories have the id {id}: {first} and {second}"))
+        }
+        _ => Ok(categories),
     }
-    Ok((raw.into_iter().map(|category| category.name).collect(), index))
 }
 
 /// An image, and room for its objects.
-fn checked_image(raw: RawImage) -> Result<(AnnotatedImage, Vec<Instance>), String> {
+fn checked_image(raw: RawImage) -> Result<(CocoImage, Vec<Instance>), String> {
     let RawImage { id, file_name, height, width } = raw;
-    let below = |part| matches!(part, Component::Normal(_) | Component::CurDir);
-    if file_name.is_empty() || !Path::new(&file_name).components().all(below) {
-        return Err(format!(
-            "image {id} has the file name {file_name:?}, which is no path below a folder"
-        ));
-    }
-    let size = Size::new(height, width)
-        .map_err(|_| format!("image {id} ({file_name}) has {height} rows and {width} columns"))?;
-    Ok((AnnotatedImage { id, file_name, size, instances: Arc::new([]) }, Vec::new()))
+    let size = match (height, width) {
+        (Some(height), Some(width)) => Some(Size::new(height, width).map_err(|_| {
+            let name = file_name.iter().map(|name| format!(" ({name})")).collect::<String>();
+            format!("image {id}{name} has {height} rows and {width} columns")
+        })?),
+        _ => None,
+    };
+    Ok((CocoImage { id, file_name, size, instances: Arc::new([]) }, Vec::new()))
 }
 
 fn checked_annotation(
     raw: RawAnnotation,
-    categories: &HashMap<i64, usize>,
-    size: Size,
+    categories: &[CocoCategory],
+    size: Option<Size>,
 ) -> Result<Instance, String> {
-    let Some(&category) = categories.get(&raw.category_id) else {
+    let Ok(category) = categories.binary_search_by_key(&raw.category_id, |category| category.id)
+    else {
         return Err(format!("category {} is not in the file", raw.category_id));
     };
     let [_, _, width, height] = raw.bbox;
     if width < 0.0 || height < 0.0 {
         return Err(format!("its box is {width} wide and {height} high"));
     }
-    let segmentation = raw.segmentation.map(|raw| checked_segmentation(raw, size)).transpose()?;
+    let segmentation = raw.segmentation.map(|outline| outline.checked(size)).transpose();
     Ok(Instance {
         id: raw.id,
         category,
         bbox: raw.bbox,
         area: raw.area.unwrap_or(width * height),
         crowd: raw.iscrowd != 0,
-        segmentation: segmentation.flatten(),
+        segmentation: segmentation.map_err(|e| e.to_string())?.flatten(),
     })
-}
-
-/// `None` for an empty list, which some datasets write for objects that have only a box.
-fn checked_segmentation(raw: RawSegmentation, size: Size) -> Result<Option<Segmentation>, String> {
-    let runs = match raw {
-        RawSegmentation::Polygons(polygons) if polygons.is_empty() => return Ok(None),
-        RawSegmentation::Polygons(polygons) => {
-            return match polygons.iter().find(|polygon| polygon.len() % 2 == 1) {
-                Some(odd) => Err(format!("one of its polygons has {} coordinates", odd.len())),
-                None => Ok(Some(Segmentation::Polygons(polygons.into()))),
-            };
-        }
-        RawSegmentation::Runs(runs) => runs,
-    };
-    if runs.size != [size.height, size.width] {
-        let ([rows, columns], Size { height, width }) = (runs.size, size);
-        return Err(format!("its mask is {rows} x {columns} pixels, its image {height} x {width}"));
-    }
-    let mask = match &runs.counts {
-        Counts::Numbers(counts) => Rle::new(counts.iter().copied(), size),
-        Counts::Text(text) => Rle::parse(text, size),
-    };
-    Ok(Some(Segmentation::Mask(Arc::new(mask.map_err(|e| e.to_string())?))))
 }

@@ -36,9 +36,7 @@ use header::Header;
 
 use crate::error::{Error, Result};
 use crate::image::Image;
-
-/// The most pixels an image may claim by default: where Pillow stops with a `DecompressionBombError`.
-pub const MAX_PIXELS: u64 = 178_956_970;
+use crate::size::MAX_PIXELS;
 
 /// Whether this build can decode JPEG files at a smaller size (feature `libjpeg-turbo`).
 pub const SCALED_DECODING: bool = cfg!(feature = "libjpeg-turbo");

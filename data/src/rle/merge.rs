@@ -44,7 +44,7 @@ impl Rle {
 
     /// Goes through two masks at once: calls `seen` with the length of each stretch where both stay the same, and
     /// whether it belongs to either.
-    pub(super) fn walk(&self, other: &Self, mut seen: impl FnMut(u32, bool, bool)) -> Result<()> {
+    fn walk(&self, other: &Self, mut seen: impl FnMut(u32, bool, bool)) -> Result<()> {
         other.check_size(self.size)?;
         let mut runs = [Runs::new(&self.counts), Runs::new(&other.counts)];
         while let [Some((a, in_a)), Some((b, in_b))] = [runs[0].current(), runs[1].current()] {

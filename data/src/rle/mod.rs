@@ -30,9 +30,8 @@ mod text;
 
 pub use overlap::box_iou;
 
-use crate::decode::MAX_PIXELS;
 use crate::error::{Error, Result};
-use crate::transform::Size;
+use crate::size::{MAX_PIXELS, Size};
 
 /// A binary mask of an image as lengths of runs, see the [module](self).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +50,9 @@ impl Rle {
     /// [`Error::Mask`] if the runs do not add up to the image's pixels, or the image has a side of 0 or more pixels
     /// than [`MAX_PIXELS`].
     pub fn new(counts: impl IntoIterator<Item = u32>, size: Size) -> Result<Self> {
-        let pixels = pixels(size)?;
-        let (mut kept, mut total): (Vec<u32>, u64) = (Vec::new(), 0);
-        for (number, count) in counts.into_iter().enumerate() {
+        let (pixels, counts) = (pixels(size)?, counts.into_iter());
+        let (mut kept, mut total): (Vec<u32>, u64) = (Vec::with_capacity(counts.size_hint().0), 0);
+        for (number, count) in counts.enumerate() {
             total += u64::from(count);
             if total > u64::from(pixels) {
                 break;
@@ -190,6 +189,6 @@ fn pixels(size: Size) -> Result<u32> {
     }
 }
 
-fn refused(reason: String) -> Error {
+pub(crate) fn refused(reason: String) -> Error {
     Error::Mask { reason }
 }

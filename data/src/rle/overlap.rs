@@ -12,16 +12,54 @@ impl Rle {
     /// # Errors
     /// [`Error::Mask`](crate::Error::Mask) if the masks are of images of different sizes.
     pub fn iou(&self, truth: &Rle, crowd: bool) -> Result<f64> {
-        let (mut common, mut all) = (0_u64, 0_u64);
-        self.walk(truth, |length, found, true_| {
-            common += if found && true_ { u64::from(length) } else { 0 };
-            all += if found || true_ { u64::from(length) } else { 0 };
-        })?;
-        Ok(match (common, crowd) {
-            (0, _) => 0.0,
-            (_, true) => common as f64 / self.area() as f64,
-            (_, false) => common as f64 / all as f64,
-        })
+        let common = self.common(truth)?;
+        let all = if crowd { self.area() } else { self.area() + truth.area() - common };
+        Ok(if common == 0 { 0.0 } else { common as f64 / all as f64 })
+    }
+
+    /// How many pixels belong to both masks.
+    ///
+    /// # Errors
+    /// [`Error::Mask`](crate::Error::Mask) if the masks are of images of different sizes.
+    pub fn common(&self, other: &Rle) -> Result<u64> {
+        self.check_size(other.size)?;
+        let mut runs = [Ends::new(&self.counts), Ends::new(&other.counts)];
+        let (mut common, mut at) = (0, 0);
+        loop {
+            let end = runs[0].end.min(runs[1].end);
+            if runs[0].ones & runs[1].ones {
+                common += u64::from(end - at);
+            }
+            at = end;
+            for runs in &mut runs {
+                if runs.end == end && !runs.advance() {
+                    return Ok(common);
+                }
+            }
+        }
+    }
+}
+
+/// A run, as the place where it ends, and the runs after it.
+struct Ends<'a> {
+    counts: std::slice::Iter<'a, u32>,
+    end: u32,
+    ones: bool,
+}
+
+impl<'a> Ends<'a> {
+    fn new(counts: &'a [u32]) -> Self {
+        // Runs of ones begin with the second.
+        let mut ends = Self { counts: counts.iter(), end: 0, ones: true };
+        ends.advance();
+        ends
+    }
+
+    /// Goes on to the next run, if there is one.
+    fn advance(&mut self) -> bool {
+        let Some(count) = self.counts.next() else { return false };
+        (self.end, self.ones) = (self.end + count, !self.ones);
+        true
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{Rle, pixels, refused};
 use crate::error::Result;
-use crate::transform::Size;
+use crate::size::Size;
 
 /// How much larger the outline is drawn.
 const SCALE: f64 = 5.0;

@@ -3,7 +3,7 @@
 
 use super::{Rle, pixels, refused};
 use crate::error::Result;
-use crate::transform::Size;
+use crate::size::Size;
 
 /// As many characters as a difference of two numbers of 32 bits needs.
 const LONGEST: u32 = 7;
@@ -16,7 +16,7 @@ impl Rle {
     /// run, a run below zero or beyond the image, and whatever [`new`](Self::new) refuses.
     pub fn parse(text: &str, size: Size) -> Result<Self> {
         let pixels = i64::from(pixels(size)?);
-        let mut counts: Vec<u32> = Vec::new();
+        let mut counts: Vec<u32> = Vec::with_capacity(text.len() / 2);
         let mut rest = text.bytes();
         while rest.len() > 0 {
             let mut run = number(&mut rest)?;

@@ -4,9 +4,9 @@ use rand::{Rng, RngCore};
 
 use super::random_crop::check;
 use super::{Size, crop_resize};
-use crate::decode::MAX_PIXELS;
 use crate::error::{Error, Result};
 use crate::image::{Image, Pixels};
+use crate::size::MAX_PIXELS;
 
 /// A rectangle of an image, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

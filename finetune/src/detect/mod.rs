@@ -1,0 +1,3 @@
+//! Finding objects: boxes and masks.
+
+pub mod coco_eval;
