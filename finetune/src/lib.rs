@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod classifier;
+pub mod detect;
 mod error;
 mod layer_decay;
 pub mod metrics;
