@@ -31,6 +31,11 @@ pub enum Init {
         /// Standard deviation before that; of the order of 1 at most, or few draws are within.
         std: f64,
     },
+    /// Uniform within `bound` of zero.
+    Uniform {
+        /// The largest.
+        bound: f64,
+    },
     /// Uniform within `sqrt(6 / (fan_in + fan_out))` of zero (Glorot and Bengio, 2010).
     XavierUniform {
         /// Inputs of the linear layer.
@@ -51,6 +56,9 @@ impl Init {
             }
             Init::XavierUniform { fan_in, fan_out } => {
                 let bound = (6.0 / (fan_in + fan_out) as f64).sqrt();
+                Init::Uniform { bound }.values(count, rng)
+            }
+            Init::Uniform { bound } => {
                 (0..count).map(|_| ((rng.random::<f64>() * 2.0 - 1.0) * bound) as f32).collect()
             }
         }

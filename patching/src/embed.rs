@@ -38,6 +38,18 @@ impl PatchEmbed {
 }
 
 impl PatchEmbed {
+    /// The same embedding for images of another grid.
+    ///
+    /// # Errors
+    /// When its patches are of another size.
+    pub fn on_grid(&self, grid: PatchGrid) -> Result<Self> {
+        if grid.patch() != self.grid.patch() {
+            let expected = format!("patches of {}", self.grid.patch());
+            return Err(Error::ImageShape { found: vec![grid.patch()], expected });
+        }
+        Ok(Self { grid, ..self.clone() })
+    }
+
     /// The ids of all samples in one list, each inside the grid.
     fn check_ids(&self, ids: &Tensor, images: &Tensor) -> Result<Vec<u32>> {
         let (batch, patches) = (images.dim(0)?, self.grid.len());

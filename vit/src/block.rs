@@ -20,14 +20,31 @@ impl Block {
     /// # Errors
     /// When a parameter's name is taken.
     pub fn new(config: &TowerConfig, params: &Params) -> Result<Self> {
+        Self::with(Attention::new(config, &params.pp("attn"))?, config, params)
+    }
+
+    /// Defines a block around this attention.
+    ///
+    /// # Errors
+    /// When a parameter's name is taken.
+    pub(crate) fn with(attn: Attention, config: &TowerConfig, params: &Params) -> Result<Self> {
         Ok(Self {
             norm1: Norm::new(config.dim, config.layer_norm_eps, &params.pp("norm1"))?,
-            attn: Attention::new(config, &params.pp("attn"))?,
+            attn,
             norm2: Norm::new(config.dim, config.layer_norm_eps, &params.pp("norm2"))?,
             mlp: Mlp::new(config, &params.pp("mlp"))?,
             eps: config.layer_norm_eps,
             compute: params.compute(),
         })
+    }
+
+    /// The same block on another grid, if its attention is on one.
+    pub(crate) fn on_grid(&self, sides: (usize, usize)) -> Self {
+        let mut block = self.clone();
+        if let Some(grid) = &mut block.attn.grid {
+            grid.grid = sides;
+        }
+        block
     }
 
     /// The blocks of a tower, named `0`, `1`, ... under `params`.
@@ -106,6 +123,7 @@ impl Block {
             fc2: self.mlp.fc2.affine().clone(),
             heads: self.attn.heads,
             eps: self.eps,
+            grid: self.attn.grid.clone(),
         }
     }
 }

@@ -12,6 +12,14 @@ pub enum Error {
     /// A size that must not be zero.
     #[error("{0} must not be zero")]
     Zero(&'static str),
+    /// More blocks that attend to the whole grid than there are.
+    #[error("{blocks} global blocks of {depth} blocks")]
+    GlobalBlocks {
+        /// Global blocks.
+        blocks: usize,
+        /// All blocks.
+        depth: usize,
+    },
     /// An unknown model name.
     #[error("unknown model `{found}`: expected one of {expected}")]
     UnknownPreset {

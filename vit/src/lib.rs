@@ -11,6 +11,8 @@ mod mlp;
 mod norm;
 mod preset;
 mod vit;
+mod window;
+mod windowed;
 
 pub use attention::Attention;
 pub use backbone::Backbone;
@@ -22,6 +24,7 @@ pub use mlp::Mlp;
 pub use norm::Norm;
 pub use preset::Preset;
 pub use vit::{Vit, VitOptions};
+pub use windowed::{WindowedVit, WindowedVitConfig};
 
 /// What an encoder is built of and from, so that it can be without the crates below this one.
 pub use longmae_ops::Params;

@@ -2,6 +2,7 @@ use candle_core::Tensor;
 use longmae_ops::{Compute, Init, Params, prepend_class};
 use longmae_patching::{PatchEmbed, PatchGrid, Tokenizer, sincos_positions};
 
+use crate::backbone::layer_id;
 use crate::{Backbone, Block, DropPath, Norm, Result, VitConfig};
 
 /// What differs between MAE's encoder, which the default is, and what is built on it.
@@ -114,6 +115,10 @@ impl Backbone for Vit {
         self.encode(images, None, None)
     }
 
+    fn prefix_tokens(&self) -> usize {
+        1
+    }
+
     fn grid(&self) -> PatchGrid {
         self.config.grid
     }
@@ -127,14 +132,7 @@ impl Backbone for Vit {
     }
 
     fn layer_id(&self, name: &str) -> usize {
-        let block = name
-            .strip_prefix("blocks.")
-            .and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-        match block {
-            Some(block) if block < self.config.tower.depth => block + 1,
-            _ if ["cls_token", "pos_embed"].contains(&name) || name.starts_with("patch_embed") => 0,
-            _ => self.layers() - 1,
-        }
+        layer_id(name, self.config.tower.depth)
     }
 
     fn no_weight_decay(&self) -> &'static [&'static str] {

@@ -4,12 +4,14 @@
 
 mod backward;
 mod forward;
+mod grid;
 mod op;
 
 use std::cell::RefCell;
 
 pub(crate) use backward::{Given, backward};
 pub(crate) use forward::forward;
+pub(crate) use grid::{Grid, Positions, Windows, distances};
 pub use op::attention;
 
 use crate::buffer::Lines;
@@ -51,7 +53,7 @@ impl Heads {
 const BLOCK: usize = 192;
 
 /// A count rounded up to whole panels.
-fn whole(cols: usize) -> usize {
+pub(crate) fn whole(cols: usize) -> usize {
     cols.next_multiple_of(PANEL)
 }
 
@@ -63,6 +65,10 @@ struct Scratch<T> {
     sums: [Lines<f32>; 5],
     /// Weights and their gradients.
     weights: [Lines<T>; 3],
+    /// What relative positions add: products, sums and their gradients.
+    positions: [Lines<f32>; 4],
+    /// The gradient of the products, straight and transposed.
+    products: [Lines<T>; 2],
 }
 
 impl<T> Scratch<T> {
@@ -71,6 +77,8 @@ impl<T> Scratch<T> {
             panels: [const { Lines::new() }; 5],
             sums: [const { Lines::new() }; 5],
             weights: [const { Lines::new() }; 3],
+            positions: [const { Lines::new() }; 4],
+            products: [const { Lines::new() }; 2],
         }
     }
 }
@@ -81,7 +89,22 @@ pub(crate) trait Attend: crate::element::Element {
 }
 
 /// Hides what is in it from the trait's users.
-pub(crate) struct AnyScratch<T>(Scratch<T>);
+pub(crate) struct AnyScratch<T> {
+    head: Scratch<T>,
+    /// A window's rows of a head: queries, keys, values, what comes of them, and gradients.
+    gathered: [Lines<T>; 8],
+}
+
+impl<T: crate::element::Element> AnyScratch<T> {
+    const fn new() -> Self {
+        Self { head: Scratch::new(), gathered: [const { Lines::new() }; 8] }
+    }
+
+    /// Room for rows and for sums, of whoever needs some.
+    pub fn room(&mut self, numbers: usize, sums: usize) -> (&mut [T], &mut [f32]) {
+        (self.head.weights[0].room(numbers), self.head.sums[0].room(sums))
+    }
+}
 
 macro_rules! attend {
     ($type:ty) => {
@@ -89,7 +112,7 @@ macro_rules! attend {
             fn with_scratch<R>(run: impl FnOnce(&mut AnyScratch<Self>) -> R) -> R {
                 thread_local! {
                     static SCRATCH: RefCell<AnyScratch<$type>> =
-                        const { RefCell::new(AnyScratch(Scratch::new())) };
+                        const { RefCell::new(AnyScratch::new()) };
                 }
                 SCRATCH.with_borrow_mut(run)
             }

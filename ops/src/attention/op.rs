@@ -59,7 +59,7 @@ impl<T: Attend> AttentionOp<T> {
         let qkv = self.operand(qkv, 3 * dim);
         let mut out = unset::<T>(rows * dim);
         let to = RowsMut::dense(&mut out, rows, dim);
-        let log_sums = forward(Rows::dense(&qkv, rows, 3 * dim), self.heads, to);
+        let log_sums = forward(Rows::dense(&qkv, rows, 3 * dim), self.heads, None, to);
         (out, log_sums)
     }
 }
@@ -92,7 +92,7 @@ impl<T: Attend> CustomOp1 for AttentionOp<T> {
             log_sums: &log_sums,
             gradient: Rows::dense(&gradient, rows, dim),
         };
-        backward(&given, self.heads, RowsMut::dense(&mut slopes, rows, 3 * dim));
+        backward(&given, self.heads, None, RowsMut::dense(&mut slopes, rows, 3 * dim));
         let slopes: Vec<f32> = slopes.iter().map(|x| x.to_f32()).collect();
         Ok(Some(Tensor::from_vec(slopes, qkv.shape(), qkv.device())?))
     }

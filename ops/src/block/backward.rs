@@ -1,6 +1,6 @@
 use candle_core::{Result, Tensor};
 
-use super::forward::{Block, Saved, SavedAttention, SavedMlp};
+use super::forward::{Block, Saved, SavedAttention, SavedMlp, qkv_bias};
 use super::weights::{Affine, QkvBias};
 use crate::activation::Activation;
 use crate::attention::{self, Attend, Given};
@@ -78,11 +78,17 @@ impl Pass<'_> {
             log_sums: &log_sums,
             gradient: inner.rows(),
         };
-        attention::backward(&given, *heads, slopes.rows_mut());
-        drop((inner, mixed, qkv));
+        let grid = self.block.grid::<T>(&qkv_bias(&weights.qkv_bias, dim)?)?;
+        let gathered = attention::backward(&given, *heads, grid.as_ref(), slopes.rows_mut());
+        drop((inner, mixed, qkv, grid));
+        if let Some(grid) = &weights.grid {
+            grid.collect(&gathered.table, self.collector)?;
+        }
         weight_gradient(self.collector, &weights.qkv, slopes.rows(), normed.rows());
         drop(normed);
-        self.qkv_bias(&weights.qkv_bias, &column_sums(slopes.rows()));
+        let mut sums = column_sums(slopes.rows());
+        sums.iter_mut().zip(&gathered.padding).for_each(|(sum, x)| *sum += x);
+        self.qkv_bias(&weights.qkv_bias, &sums);
         let slope = self.stream(&weights.qkv, slopes.rows())?;
         drop(slopes);
         self.norm(&weights.norm1, x, &moments, &slope, gradient)

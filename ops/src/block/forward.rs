@@ -2,7 +2,7 @@ use candle_core::Result;
 
 use super::weights::{Affine, BlockWeights, QkvBias};
 use crate::activation::Activation;
-use crate::attention::{self, Attend, Heads};
+use crate::attention::{self, Attend, Grid, Heads};
 use crate::buffer::unset;
 use crate::element::Element;
 use crate::gemm::{Gelu, Residual, RowScale, Store, Transposed, gemm};
@@ -25,6 +25,12 @@ impl Block {
     pub fn scale(&self, branch: usize) -> Option<RowScale<'_>> {
         let rows = self.heads.tokens;
         self.scales.as_ref().map(|scales| RowScale { scales: &scales[branch], rows })
+    }
+
+    /// What attention takes of a grid; `bias` is that of queries, keys and values.
+    pub fn grid<T: Element>(&self, bias: &[f32]) -> Result<Option<Grid<T>>> {
+        let grid = self.weights.grid.as_ref();
+        grid.map(|grid| grid.prepare(self.heads, bias)).transpose()
     }
 }
 
@@ -83,8 +89,9 @@ fn attention_branch<T: Attend>(
     let store = Store { out: qkv.rows_mut(), bias: Some(&bias) };
     gemm(normed.rows(), &Transposed(Rows::dense(&weight, 3 * dim, dim)), &store);
     let normed = keep.then_some(normed);
+    let grid = block.grid::<T>(&bias)?;
     let mut mixed = Activation::<T>::unset(rows, dim);
-    let log_sums = attention::forward(qkv.rows(), *heads, mixed.rows_mut());
+    let log_sums = attention::forward(qkv.rows(), *heads, grid.as_ref(), mixed.rows_mut());
     let qkv = keep.then_some(qkv);
     let out = residual(x, &mixed, &weights.proj, block.scale(0))?;
     let saved = normed.zip(qkv).map(|(normed, qkv)| SavedAttention {
@@ -157,7 +164,7 @@ fn residual<T: Element>(
 }
 
 /// The bias of queries, keys and values in one piece.
-fn qkv_bias(bias: &QkvBias, dim: usize) -> Result<Vec<f32>> {
+pub(super) fn qkv_bias(bias: &QkvBias, dim: usize) -> Result<Vec<f32>> {
     Ok(match bias {
         QkvBias::Full(bias) => Numbers::of(bias)?.to_vec(),
         QkvBias::NoKey { query, value } => {

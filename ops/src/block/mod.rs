@@ -6,8 +6,11 @@
 
 mod backward;
 mod forward;
+mod grid;
 mod op;
 mod weights;
 
+pub use grid::GridAttention;
+pub(crate) use grid::resized;
 pub use op::{transformer_block, transformer_blocks};
 pub use weights::{Affine, BlockWeights, QkvBias};

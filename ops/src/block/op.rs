@@ -51,6 +51,11 @@ pub fn transformer_blocks(
         if let Some(scales) = scales.iter().flatten().find(|scales| scales.len() != batch) {
             bail!("drop path for {} samples, expected {batch}", scales.len());
         }
+        if let Some((rows, cols)) = weights.grid.as_ref().map(|grid| grid.grid)
+            && rows * cols != tokens
+        {
+            bail!("{tokens} tokens for a transformer block on a grid of {rows} x {cols}");
+        }
         let heads = Heads { batch, tokens, heads: weights.heads, width: dim / weights.heads };
         tower.push(Block { heads, weights, scales });
     }

@@ -1,5 +1,7 @@
 use candle_core::{Result, Tensor, bail};
 
+use super::GridAttention;
+
 /// A weight and a bias: of a linear layer `[out, in]` and `[out]`, of a norm `[dim]` both.
 #[derive(Debug, Clone)]
 pub struct Affine {
@@ -65,6 +67,8 @@ pub struct BlockWeights {
     pub heads: usize,
     /// Added to the variance in both norms.
     pub eps: f64,
+    /// What attention has of a grid; without, all tokens attend to all, whatever they are.
+    pub grid: Option<GridAttention>,
 }
 
 impl BlockWeights {
@@ -83,6 +87,7 @@ impl BlockWeights {
         let mut all: Vec<&Tensor> = affine.iter().flat_map(|a| [&a.weight, &a.bias]).collect();
         all.push(&self.qkv);
         all.extend(self.qkv_bias.parts());
+        all.extend(self.grid.iter().flat_map(GridAttention::tensors));
         all
     }
 
@@ -99,6 +104,9 @@ impl BlockWeights {
         let (dim, hidden) = (self.dim(), self.hidden());
         if dim == 0 || self.heads == 0 || !dim.is_multiple_of(self.heads) {
             bail!("a transformer block of width {dim} with {} heads", self.heads);
+        }
+        if let Some(grid) = &self.grid {
+            grid.check(dim / self.heads)?;
         }
         let bias = match &self.qkv_bias {
             QkvBias::Full(bias) => vec![("qkv bias", bias, vec![3 * dim])],

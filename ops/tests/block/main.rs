@@ -4,6 +4,7 @@
 mod common;
 
 mod graph;
+mod grid;
 mod modes;
 mod refused;
 mod threads;

@@ -2,11 +2,11 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use longmae_ops::{Compute, transformer_block};
+use longmae_ops::{BlockWeights, Compute, GridAttention, transformer_block};
 
 use super::common::block::Sizes;
 use super::common::child::rerun;
-use super::common::{BF16, Draw, FP32, bits, run};
+use super::common::{BF16, Draw, FP32, bits, random, run};
 
 /// Enough rows and columns to be shared out.
 const SIZES: Sizes =
@@ -15,11 +15,17 @@ const MARK: &str = "hashes:";
 
 fn hash(compute: Compute) -> u64 {
     let inputs = [vec![SIZES.x()], SIZES.tensors()].concat();
-    let found = run(Draw::Full, &inputs, |x| {
-        transformer_block(&x[0], &SIZES.weights(&x[1..]), Some(SIZES.scales()), compute)
-    });
+    let tables = [random((27, 32), 1), random((27, 32), 2)];
+    let windows =
+        GridAttention { grid: (1, SIZES.tokens), window: Some(14), rel_pos: Some(tables) };
     let mut hasher = DefaultHasher::new();
-    found.unwrap().iter().for_each(|tensor| bits(tensor).hash(&mut hasher));
+    for grid in [None, Some(windows)] {
+        let found = run(Draw::Full, &inputs, |x| {
+            let weights = BlockWeights { grid: grid.clone(), ..SIZES.weights(&x[1..]) };
+            transformer_block(&x[0], &weights, Some(SIZES.scales()), compute)
+        });
+        found.unwrap().iter().for_each(|tensor| bits(tensor).hash(&mut hasher));
+    }
     hasher.finish()
 }
 

@@ -74,22 +74,61 @@ impl Sizes {
             qkv_bias,
             heads: self.heads,
             eps: 1e-6,
+            grid: None,
         }
     }
 }
 
 /// The block, layer by layer.
 pub fn plain(x: &Tensor, weights: &BlockWeights, scales: Option<&Scales>) -> Result<Tensor> {
+    composed(x, weights, scales, |x| {
+        let bias = weights.qkv_bias.tensor()?;
+        let qkv = reference::linear(x, &weights.qkv, Some(&bias))?;
+        reference::attention(&qkv, weights.heads)
+    })
+}
+
+/// The block on a grid, layer by layer: windows are cut, filled with zeros and put together as detectron2 does.
+pub fn window_block(x: &Tensor, weights: &BlockWeights, scales: Option<&Scales>) -> Result<Tensor> {
+    let grid = weights.grid.as_ref().expect("a grid");
+    composed(x, weights, scales, |x| {
+        let ((rows, cols), bias) = (grid.grid, weights.qkv_bias.tensor()?);
+        let (batch, _, dim) = x.dims3()?;
+        let attend = |x: &Tensor, sides| {
+            let qkv = reference::linear(x, &weights.qkv, Some(&bias))?;
+            match &grid.rel_pos {
+                Some(tables) => {
+                    reference::attention_with_positions(&qkv, weights.heads, sides, tables)
+                }
+                None => reference::attention(&qkv, weights.heads),
+            }
+        };
+        let Some(side) = grid.window else { return attend(x, grid.grid) };
+        let (down, across) = (rows.div_ceil(side), cols.div_ceil(side));
+        let x = x.reshape((batch, rows, cols, dim))?;
+        let x = x.pad_with_zeros(1, 0, down * side - rows)?;
+        let x = x.pad_with_zeros(2, 0, across * side - cols)?;
+        let x =
+            x.reshape((batch * down, side, across, side, dim))?.transpose(1, 2)?.contiguous()?;
+        let x = attend(&x.reshape((batch * down * across, side * side, dim))?, (side, side))?;
+        let x =
+            x.reshape((batch * down, across, side, side, dim))?.transpose(1, 2)?.contiguous()?;
+        let x = x.reshape((batch, down * side, across * side, dim))?;
+        x.narrow(1, 0, rows)?.narrow(2, 0, cols)?.contiguous()?.reshape((batch, rows * cols, dim))
+    })
+}
+
+fn composed(
+    x: &Tensor,
+    weights: &BlockWeights,
+    scales: Option<&Scales>,
+    attend: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
     let linear =
         |x: &Tensor, layer: &Affine| reference::linear(x, &layer.weight, Some(&layer.bias));
     let norm =
         |x: &Tensor, norm: &Affine| reference::layer_norm(x, &norm.weight, &norm.bias, weights.eps);
-    let qkv = reference::linear(
-        &norm(x, &weights.norm1)?,
-        &weights.qkv,
-        Some(&weights.qkv_bias.tensor()?),
-    )?;
-    let mixed = linear(&reference::attention(&qkv, weights.heads)?, &weights.proj)?;
+    let mixed = linear(&attend(&norm(x, &weights.norm1)?)?, &weights.proj)?;
     let x = (x + scaled(mixed, scales, 0)?)?;
     let hidden = linear(&norm(&x, &weights.norm2)?, &weights.fc1)?.gelu_erf()?;
     &x + scaled(linear(&hidden, &weights.fc2)?, scales, 1)?

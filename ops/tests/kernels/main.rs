@@ -4,6 +4,7 @@
 mod common;
 
 mod attention;
+mod maps;
 mod products;
 mod rows;
 mod shapes;

@@ -76,6 +76,7 @@ impl Model {
             fc2: affine(10),
             heads: 2,
             eps: 1e-6,
+            grid: None,
         }
     }
 
