@@ -7,6 +7,8 @@ mod info;
 mod pictures;
 mod plan;
 mod probe;
+#[cfg(test)]
+mod rows;
 mod settings;
 mod task;
 mod validation;

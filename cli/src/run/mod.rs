@@ -36,6 +36,7 @@ use toml::{Table, Value};
 
 use crate::environment;
 use crate::exit::usage;
+use crate::output::line;
 use crate::ranks;
 use crate::recipe::{self, Keys};
 use changes::{Allowed, Request};
@@ -167,6 +168,9 @@ pub fn run<P: Plan>(
     };
     start.check()?;
     if args.dry_run {
+        if let Some(reference) = &args.recipe {
+            recipe::about(&recipe::text(reference)?).for_each(|said| line(format!("# {said}")));
+        }
         return P::dry_run(&name, &settings);
     }
     if settings.common().data.is_none() {
