@@ -77,6 +77,10 @@ pub const BUILT_IN: &[BuiltIn] = built_in! {
         "linprobe-vit-base-224",
         "linprobe-vit-large-224",
         "linprobe-vit-huge-224";
+    "study":
+        "study-cifar10",
+        "study-paper",
+        "study-speed";
 };
 
 /// A built-in recipe.
@@ -141,7 +145,7 @@ pub fn called(command: &str) -> String {
 }
 
 /// Refuses the recipe of another command.
-fn check_command(place: &str, own: &str, command: &str) -> anyhow::Result<()> {
+pub fn check_command(place: &str, own: &str, command: &str) -> anyhow::Result<()> {
     if own == command {
         return Ok(());
     }
@@ -248,11 +252,16 @@ fn known_keys<F: Keys>() -> Vec<String> {
 mod tests {
     use super::*;
     use crate::pretrain::Flags;
-    use crate::{classify, linprobe};
+    use crate::{classify, linprobe, study};
 
     #[test]
     fn built_in_recipes_parse_and_have_titles() {
         for BuiltIn { command, name, text } in BUILT_IN {
+            if *command == study::COMMAND {
+                let (_, study) = study::StudyFile::load(name).unwrap();
+                assert!(!study.rows.is_empty() && title(text).len() > 10, "{name}");
+                continue;
+            }
             let loaded = match *command {
                 "classify" => load::<classify::Flags>(name, command),
                 "linprobe" => load::<linprobe::Flags>(name, command),

@@ -14,6 +14,7 @@ mod task;
 mod validation;
 
 pub use batch::train_loader;
+pub use dry_run::{memory, shape};
 pub use flags::Flags;
 pub use info::{config, mae_config};
 pub use pictures::{image_spec, reconstruct, statistics};

@@ -26,6 +26,7 @@ pub use folder::{
 };
 pub use observer::Events;
 pub use plan::{Lead, Plan, Prepared};
+pub use recipe_file::RecipeFile;
 pub use settings::{Common, Defaults, Groups, RunSettings, ValidationData, pool};
 pub use words::{Started, too_large};
 
