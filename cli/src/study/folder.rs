@@ -24,8 +24,8 @@ pub const RESULT: &str = "result.json";
 /// A study's folder, which no other process has while it is held.
 pub struct StudyFolder {
     path: PathBuf,
-    /// Its lock.
-    _file: RecipeFile,
+    /// Its `study.toml`, locked.
+    file: RecipeFile,
 }
 
 /// The folder of a study's run.
@@ -34,24 +34,26 @@ pub struct CellFolder {
 }
 
 impl StudyFolder {
-    /// Makes the folder, or goes on in it.
-    pub fn open(path: &Path, study: &Study) -> anyhow::Result<Self> {
+    /// Makes the folder and those of the runs, or goes on in it. A run that was begun with other settings is refused before
+    /// anything is changed.
+    pub fn open(path: &Path, study: &Study, cells: &[Cell]) -> anyhow::Result<Self> {
         let context = || format!("cannot create {}", path.display());
         fs::create_dir_all(path.join(CELLS)).with_context(context)?;
         let file = path.join(STUDY);
         let text = toml::to_string(&study.file)?;
-        let file = match RecipeFile::create(&file, &text)? {
-            Some(created) => created,
+        let (locked, old) = match RecipeFile::create(&file, &text)? {
+            Some(created) => (created, text.clone()),
             None => {
                 let old = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-                let mut opened = RecipeFile::open(&file, &old)?;
-                if old != text {
-                    opened.replace(&text)?;
-                }
-                opened
+                (RecipeFile::open(&file, &old)?, old)
             }
         };
-        Ok(Self { path: path.to_owned(), _file: file })
+        let mut folder = Self { path: path.to_owned(), file: locked };
+        cells.iter().try_for_each(|cell| folder.cell(cell).map(drop))?;
+        if old != text {
+            folder.file.replace(&text)?;
+        }
+        Ok(folder)
     }
 
     pub fn path(&self) -> &Path {

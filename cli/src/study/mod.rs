@@ -85,10 +85,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     check_data(&study)?;
     let out = args.out.clone().unwrap_or_else(|| study.default_out());
-    let folder = StudyFolder::open(&out, &study)?;
+    let cells = study.cells(args.ranks)?;
+    let folder = StudyFolder::open(&out, &study, &cells)?;
     let stop = signals::stop_flag(|| line("asking the runs to finish their step and save"))?;
     let processes = Processes { jobs: args.jobs, ranks: args.ranks };
-    let worked = queue::work(&study, &folder, processes, &stop);
+    let worked = queue::work(&study, cells, &folder, processes, &stop);
     outcome::write(&study, &folder, args.ranks)?;
     worked?;
     if stop.load(Ordering::Relaxed) {

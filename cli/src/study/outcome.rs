@@ -133,14 +133,14 @@ fn results(outcomes: &[Outcome<'_>]) -> anyhow::Result<Table> {
         let more = [
             (Column::new("runs", "runs"), Entry::Whole(outcome.results.len() as u64)),
             (Column::new("epochs", "epochs"), Entry::number(outcome.row.settings.common.epochs, 2)),
-            (Column::new("million_images", "M images"), Entry::from(millions, 3)),
+            (Column::new("million_images", "M images"), Entry::maybe(millions, 3)),
             (
                 Column::new("million_tokens", "M tokens"),
-                Entry::from(millions.map(|images| images * patches), 1),
+                Entry::maybe(millions.map(|images| images * patches), 1),
             ),
             (
                 Column::new("pflop", "PFLOP"),
-                Entry::from(outcome.flops()?.map(|flops| flops / 1e15), 3),
+                Entry::maybe(outcome.flops()?.map(|flops| flops / 1e15), 3),
             ),
         ];
         let metrics = METRICS.iter().map(|metric| {
@@ -173,8 +173,9 @@ fn cost(outcomes: &[Outcome<'_>]) -> anyhow::Result<Table> {
         let seconds = outcome.step_seconds();
         let off =
             expected.zip(seconds).map(|(expected, seconds)| 100.0 * (expected / seconds - 1.0));
-        let gflops =
-            |seconds| shape.cost().map(|cost| cost.training_flops * images as f64 / seconds / 1e9);
+        let gflops = |seconds: f64| {
+            shape.cost().map(|cost| cost.training_flops * images as f64 / seconds / 1e9)
+        };
         let best = |of: fn(&CellResult) -> f64| {
             let values = outcome.results.iter().map(of);
             values.fold(None, |best: Option<f64>, value| Some(best.map_or(value, |b| b.max(value))))
@@ -182,22 +183,25 @@ fn cost(outcomes: &[Outcome<'_>]) -> anyhow::Result<Table> {
         let entries = [
             (Column::new("row", "row"), Entry::Text(row.name.clone())),
             (Column::new("images_per_step", "images a step"), Entry::Whole(images as u64)),
-            (Column::new("step_seconds", "seconds a step"), Entry::from(seconds, 4)),
+            (Column::new("step_seconds", "seconds a step"), Entry::maybe(seconds, 4)),
             (
                 Column::new("images_per_second", "images/s"),
-                Entry::from(seconds.map(|seconds| images as f64 / seconds), 2),
+                Entry::maybe(seconds.map(|seconds| images as f64 / seconds), 2),
             ),
             (
                 Column::new("gflop_per_second", "GFLOP/s"),
-                Entry::from(seconds.map(gflops).transpose()?, 1),
+                Entry::maybe(seconds.map(gflops).transpose()?, 1),
             ),
             (
                 Column::new("expected_step_seconds", "expected from the other rows"),
-                Entry::from(expected, 4),
+                Entry::maybe(expected, 4),
             ),
-            (Column::new("expected_off_percent", "off by %"), Entry::from(off, 1)),
-            (Column::new("hours", "hours a run"), Entry::from(best(|result| result.hours), 3)),
-            (Column::new("memory_gb", "GB"), Entry::from(best(|result| result.rss_mb / 1e3), 2)),
+            (Column::new("expected_off_percent", "off by %"), Entry::maybe(off, 1)),
+            (
+                Column::new("hours", "hours a run, at most"),
+                Entry::maybe(best(|result| result.hours), 3),
+            ),
+            (Column::new("memory_gb", "GB"), Entry::maybe(best(|result| result.rss_mb / 1e3), 2)),
             (
                 Column::new("expected_memory_gb", "expected GB"),
                 Entry::number(pretrain::memory(&row.settings)? / 1e9, 2),

@@ -82,13 +82,13 @@ impl Planned {
             ),
             (
                 Column::new("million_images", "M images"),
-                Entry::from(images.map(|images| images / 1e6), 3),
+                Entry::maybe(images.map(|images| images / 1e6), 3),
             ),
             (
                 Column::new("pflop", "PFLOP"),
-                Entry::from(images.map(|images| images * cost.training_flops / 1e15), 2),
+                Entry::maybe(images.map(|images| images * cost.training_flops / 1e15), 2),
             ),
-            (Column::new("hours", "expected hours"), Entry::from(self.hours, 2)),
+            (Column::new("hours", "expected hours"), Entry::maybe(self.hours, 2)),
         ] {
             columns.push(column);
             entries.push(entry);

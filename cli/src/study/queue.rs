@@ -25,15 +25,11 @@ pub struct Processes {
 /// Does what is not done yet. A run that fails does not end the others; tables and plots are made anew after each.
 pub fn work(
     study: &Study,
+    cells: Vec<Cell>,
     folder: &StudyFolder,
     processes: Processes,
     stop: &AtomicBool,
 ) -> anyhow::Result<()> {
-    let cells = study.cells(processes.ranks)?;
-    // What was begun otherwise is told of before anything is trained.
-    for cell in &cells {
-        folder.cell(cell)?;
-    }
     let total = cells.len();
     let queue = Mutex::new(cells.into_iter().enumerate().collect::<VecDeque<_>>());
     let failed = Mutex::new(Vec::new());

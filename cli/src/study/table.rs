@@ -42,7 +42,7 @@ impl Entry {
         Self::Number(Some(value), digits)
     }
 
-    pub const fn from(value: Option<f64>, digits: usize) -> Self {
+    pub const fn maybe(value: Option<f64>, digits: usize) -> Self {
         Self::Number(value, digits)
     }
 
@@ -174,9 +174,9 @@ mod tests {
         };
         let share =
             |values: &[f64]| Entry::Spread { spread: Spread::of(values.to_vec()), share: true };
-        let first = vec![Entry::Text("a".to_owned()), Entry::from(None, 1), share(&[0.5, 0.75])];
+        let first = vec![Entry::Text("a".to_owned()), Entry::maybe(None, 1), share(&[0.5, 0.75])];
         table.push(columns(), first);
-        table.push(columns(), vec![Entry::Text("b".to_owned()), Entry::from(None, 1), share(&[])]);
+        table.push(columns(), vec![Entry::Text("b".to_owned()), Entry::maybe(None, 1), share(&[])]);
         assert_eq!(
             table.markdown(),
             "| row | top-1 |\n| --- | ---: |\n| a | 62.50 ± 17.68 |\n| b |  |\n"
