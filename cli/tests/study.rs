@@ -33,6 +33,8 @@ workers = 1
 [probe]
 val_data = "test"
 crop = "none"
+k = 3
+c = [1.0]
 
 [[row]]
 name = "short"

@@ -116,6 +116,9 @@ impl Work<'_> {
         let mut program = Program::alone()?;
         program.command.arg("knn").arg(self.encoder()).arg("--json");
         program.command.args(flags(probe, "--crop"));
+        if let Some(k) = probe.k {
+            program.command.args(["--k", &k.to_string()]);
+        }
         program.run(&self.folder.log(), Some(&self.folder.knn()), self.stop)
     }
 
@@ -129,6 +132,10 @@ impl Work<'_> {
         let command = &mut program.command;
         command.args(["linprobe", "--exact", "--init-weights"]).arg(self.encoder());
         command.arg("--out").arg(&out).args(flags(probe, "--eval-crop"));
+        if let Some(c) = &probe.c {
+            let c: Vec<String> = c.iter().map(f64::to_string).collect();
+            command.args(["--c", &c.join(",")]);
+        }
         if let Some(threads) = self.threads {
             command.args(["--threads", &threads.to_string()]);
         }

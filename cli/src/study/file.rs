@@ -66,6 +66,10 @@ pub struct ProbeFile {
     pub crop: Option<String>,
     /// `class` or `mean`, as in `longmae knn`.
     pub pool: Option<String>,
+    /// Neighbours that vote.
+    pub k: Option<usize>,
+    /// Inverse penalties that the linear probe tries, as `longmae linprobe --exact` does.
+    pub c: Option<Vec<f64>>,
 }
 
 fn one_seed() -> Vec<u64> {

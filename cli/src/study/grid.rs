@@ -47,7 +47,6 @@ pub struct Cell {
     pub name: String,
     /// The row's number.
     pub row: usize,
-    pub seed: u64,
     /// The run's recipe.
     pub table: Table,
 }
@@ -123,7 +122,7 @@ impl Study {
                 table.insert("seed".to_owned(), Value::Integer(i64::try_from(seed)?));
                 divide(&mut table, row, ranks)?;
                 let name = format!("{}-seed{seed}", row.name);
-                Ok(Cell { name, row: number, seed, table })
+                Ok(Cell { name, row: number, table })
             })
             .collect()
     }

@@ -15,6 +15,7 @@ mod spread;
 mod table;
 
 pub use child::end_with_parent;
+#[cfg(test)]
 pub use file::{COMMAND, StudyFile};
 
 use std::path::PathBuf;

@@ -117,7 +117,7 @@ pub fn sequence(row: &Row) -> anyhow::Result<(Vec<Column>, Vec<Entry>)> {
         (Column::new("mask_unit", "unit"), Entry::Whole(settings.masks.unit as u64)),
         (Column::new("mask_ratio", "ratio"), Entry::number(settings.masks.ratio, 4)),
         (
-            Column::new("gflop_per_image", "GFLOP an image"),
+            Column::new("gflop_per_image", "GFLOP an image, trained"),
             Entry::number(cost.training_flops / 1e9, 2),
         ),
     ];
