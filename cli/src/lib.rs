@@ -26,6 +26,7 @@ mod reconstruct;
 mod report;
 mod run;
 mod signals;
+mod study;
 mod terminal;
 mod version;
 mod visualize;
@@ -84,6 +85,8 @@ enum Command {
     Reconstruct(Box<reconstruct::Args>),
     /// Write one HTML page about one or more runs: curves, pictures, settings and how they differ.
     Report(report::Args),
+    /// Run a grid of pre-training runs with probes, skipping what is done: one table, and plots over length and compute.
+    Study(Box<study::Args>),
     /// Show what an encoder makes of each patch: principal components of its features, or where its class token looks.
     Visualize(Box<visualize::Args>),
     /// Look at weights, convert, compare and check them, fetch them from the Hugging Face Hub or upload a run's to it.
@@ -100,6 +103,7 @@ pub fn mae_pretrain(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Runs `longmae` with these arguments, the program's name first.
 pub fn longmae(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    study::end_with_parent();
     match Longmae::try_parse_from(args) {
         Ok(Longmae { command: Command::Pretrain(args) }) => {
             exit::code(pretrain::run(*args, "longmae pretrain"))
@@ -113,6 +117,7 @@ pub fn longmae(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Longmae { command: Command::Knn(args) }) => exit::code(knn::run(&args)),
         Ok(Longmae { command: Command::Reconstruct(args) }) => exit::code(reconstruct::run(&args)),
         Ok(Longmae { command: Command::Report(args) }) => exit::code(report::run(&args)),
+        Ok(Longmae { command: Command::Study(args) }) => exit::code(study::run(&args)),
         Ok(Longmae { command: Command::Visualize(args) }) => exit::code(visualize::run(&args)),
         Ok(Longmae { command: Command::Weights(args) }) => exit::code(weights::run(&args)),
         Err(error) => usage(&error),

@@ -24,85 +24,64 @@ pub struct BuiltIn {
     pub text: &'static str,
 }
 
-/// The built-in recipes.
-pub const BUILT_IN: [BuiltIn; 16] = [
-    BuiltIn { command: "mae-pretrain", name: "demo", text: include_str!("../recipes/demo.toml") },
-    BuiltIn {
-        command: "mae-pretrain",
-        name: "mae-vit-base-224",
-        text: include_str!("../recipes/mae-vit-base-224.toml"),
-    },
-    BuiltIn {
-        command: "mae-pretrain",
-        name: "mae-vit-large-224",
-        text: include_str!("../recipes/mae-vit-large-224.toml"),
-    },
-    BuiltIn {
-        command: "mae-pretrain",
-        name: "mae-vit-huge-224",
-        text: include_str!("../recipes/mae-vit-huge-224.toml"),
-    },
-    BuiltIn {
-        command: "mae-pretrain",
-        name: "long-vit-base-448",
-        text: include_str!("../recipes/long-vit-base-448.toml"),
-    },
-    BuiltIn {
-        command: "mae-pretrain",
-        name: "long-vit-large-448",
-        text: include_str!("../recipes/long-vit-large-448.toml"),
-    },
-    BuiltIn {
-        command: "mae-pretrain",
-        name: "cifar10-pretrain",
-        text: include_str!("../recipes/cifar10-pretrain.toml"),
-    },
-    BuiltIn {
-        command: "mae-pretrain",
-        name: "fashion-mnist-pretrain",
-        text: include_str!("../recipes/fashion-mnist-pretrain.toml"),
-    },
-    BuiltIn {
-        command: "classify",
-        name: "finetune-vit-base-224",
-        text: include_str!("../recipes/finetune-vit-base-224.toml"),
-    },
-    BuiltIn {
-        command: "classify",
-        name: "finetune-vit-large-224",
-        text: include_str!("../recipes/finetune-vit-large-224.toml"),
-    },
-    BuiltIn {
-        command: "classify",
-        name: "finetune-vit-huge-224",
-        text: include_str!("../recipes/finetune-vit-huge-224.toml"),
-    },
-    BuiltIn {
-        command: "classify",
-        name: "cifar10-classify",
-        text: include_str!("../recipes/cifar10-classify.toml"),
-    },
-    BuiltIn {
-        command: "classify",
-        name: "fashion-mnist-classify",
-        text: include_str!("../recipes/fashion-mnist-classify.toml"),
-    },
-    BuiltIn {
-        command: "linprobe",
-        name: "linprobe-vit-base-224",
-        text: include_str!("../recipes/linprobe-vit-base-224.toml"),
-    },
-    BuiltIn {
-        command: "linprobe",
-        name: "linprobe-vit-large-224",
-        text: include_str!("../recipes/linprobe-vit-large-224.toml"),
-    },
-    BuiltIn {
-        command: "linprobe",
-        name: "linprobe-vit-huge-224",
-        text: include_str!("../recipes/linprobe-vit-huge-224.toml"),
-    },
-];
+/// Lists recipes by command and name; each is in the file of its name.
+macro_rules! built_in {
+    ($($command:literal: $($name:literal),+;)+) => {
+        &[$($(BuiltIn {
+            command: $command,
+            name: $name,
+            text: include_str!(concat!("../recipes/", $name, ".toml")),
+        }),+),+]
+    };
+}
+
+/// The built-in recipes. Those called `long-...` are the rows of arXiv 2210.07224 (see docs/studies.md).
+pub const BUILT_IN: &[BuiltIn] = built_in! {
+    "mae-pretrain":
+        "demo",
+        "mae-vit-base-224",
+        "mae-vit-large-224",
+        "mae-vit-huge-224",
+        "long-vit-base-448",
+        "long-vit-large-448",
+        "long-vit-base-448-1600ep",
+        "long-vit-large-448-1600ep",
+        "long-coco-vit-base-448",
+        "long-coco-vit-large-448",
+        "long-i448-p64",
+        "long-i448-p32",
+        "long-i448-p8",
+        "long-i112-p16",
+        "long-i224-p16",
+        "long-i672-p16",
+        "long-i112-p4",
+        "long-i224-p8",
+        "long-i672-p24",
+        "long-i448-p16-unit1",
+        "long-i448-p16-unit4",
+        "long-i448-p16-ratio0.9375",
+        "long-i448-p16-decoder-down2",
+        "long-i224-p16-4x",
+        "long-large-i112-p16",
+        "long-large-i224-p16",
+        "long-in1k-i224-p16",
+        "cifar10-pretrain",
+        "fashion-mnist-pretrain";
+    "classify":
+        "finetune-vit-base-224",
+        "finetune-vit-large-224",
+        "finetune-vit-huge-224",
+        "cifar10-classify",
+        "fashion-mnist-classify";
+    "linprobe":
+        "linprobe-vit-base-224",
+        "linprobe-vit-large-224",
+        "linprobe-vit-huge-224";
+    "study":
+        "study-cifar10",
+        "study-paper",
+        "study-speed";
+};
 
 /// A built-in recipe.
 pub fn built_in(name: &str) -> anyhow::Result<&'static BuiltIn> {
@@ -113,21 +92,51 @@ pub fn built_in(name: &str) -> anyhow::Result<&'static BuiltIn> {
 
 /// The first comment of a recipe: what it is.
 pub fn title(text: &str) -> &str {
-    text.lines().next().unwrap_or_default().trim_start_matches('#').trim()
+    about(text).next().unwrap_or_default()
 }
 
-/// A recipe for a command, by name or path: its short name and its settings.
-pub fn load<F: Keys>(reference: &str, command: &str) -> anyhow::Result<(String, Table)> {
-    let (path, place) = (Path::new(reference), format!("recipe {reference}"));
-    let is_file = reference.to_lowercase().ends_with(".toml") || path.components().count() > 1;
-    if !is_file {
-        let BuiltIn { command: own, text, .. } = built_in(reference)?;
-        check_command(&place, own, command)?;
-        return Ok((reference.to_owned(), parse::<F>(&place, text, command)?));
+/// The comments that a recipe begins with: what it is, and where it is from.
+pub fn about(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map_while(|line| line.strip_prefix('#')).map(str::trim)
+}
+
+/// Whether a name is a file's, and not that of something built in.
+pub fn is_file(reference: &str) -> bool {
+    reference.to_lowercase().ends_with(".toml") || Path::new(reference).components().count() > 1
+}
+
+/// The text of a recipe, by name or path.
+pub fn text(reference: &str) -> anyhow::Result<String> {
+    if !is_file(reference) {
+        return Ok(built_in(reference)?.text.to_owned());
     }
-    let text = std::fs::read_to_string(path).context(place.clone())?;
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok((name, parse::<F>(&place, &text, command)?))
+    std::fs::read_to_string(reference).with_context(|| format!("recipe {reference}"))
+}
+
+/// A recipe for a command, by name or path: its short name and its settings, over those of its `base`.
+pub fn load<F: Keys>(reference: &str, command: &str) -> anyhow::Result<(String, Table)> {
+    let place = format!("recipe {reference}");
+    if !is_file(reference) {
+        check_command(&place, built_in(reference)?.command, command)?;
+    }
+    let table = parse::<F>(&place, &text(reference)?, command)?;
+    let name = match is_file(reference) {
+        true => Path::new(reference).file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        false => reference.to_owned(),
+    };
+    Ok((name, over_base::<F>(&place, table, command)?))
+}
+
+/// Puts settings over those of the built-in recipe that they name as their `base`. Bases of bases end: they are built in,
+/// and tested.
+fn over_base<F: Keys>(place: &str, mut table: Table, command: &str) -> anyhow::Result<Table> {
+    let Some(base) = table.remove("base") else { return Ok(table) };
+    let name = base.as_str().filter(|name| !is_file(name)).ok_or_else(|| {
+        usage(format!("{place}: `base` is {base}: expected the name of a built-in recipe"))
+    })?;
+    let (_, mut lower) = load::<F>(name, command)?;
+    overlay(&mut lower, &table);
+    Ok(lower)
 }
 
 /// How a command is typed.
@@ -136,7 +145,7 @@ pub fn called(command: &str) -> String {
 }
 
 /// Refuses the recipe of another command.
-fn check_command(place: &str, own: &str, command: &str) -> anyhow::Result<()> {
+pub fn check_command(place: &str, own: &str, command: &str) -> anyhow::Result<()> {
     if own == command {
         return Ok(());
     }
@@ -153,7 +162,9 @@ pub fn parse<F: Keys>(place: &str, text: &str, command: &str) -> anyhow::Result<
     if let Some(own) = table.get("command").and_then(Value::as_str) {
         check_command(place, own, command)?;
     }
-    to_flags::<F>(place, &table)?;
+    let mut own = table.clone();
+    own.remove("base");
+    to_flags::<F>(place, &own)?;
     Ok(table)
 }
 
@@ -241,19 +252,44 @@ fn known_keys<F: Keys>() -> Vec<String> {
 mod tests {
     use super::*;
     use crate::pretrain::Flags;
-    use crate::{classify, linprobe};
+    use crate::{classify, linprobe, study};
 
     #[test]
     fn built_in_recipes_parse_and_have_titles() {
         for BuiltIn { command, name, text } in BUILT_IN {
-            let parsed = match command {
-                "classify" => parse::<classify::Flags>(name, text, command),
-                "linprobe" => parse::<linprobe::Flags>(name, text, command),
-                _ => parse::<Flags>(name, text, command),
+            if *command == study::COMMAND {
+                let (_, study) = study::StudyFile::load(name).unwrap();
+                assert!(!study.rows.is_empty() && title(text).len() > 10, "{name}");
+                continue;
+            }
+            let loaded = match *command {
+                "classify" => load::<classify::Flags>(name, command),
+                "linprobe" => load::<linprobe::Flags>(name, command),
+                _ => load::<Flags>(name, command),
             };
-            parsed.unwrap();
+            let (_, table) = loaded.unwrap();
+            assert!(!table.contains_key("base"), "{name}");
             assert!(title(text).len() > 10, "{name}");
         }
+    }
+
+    #[test]
+    fn a_recipe_stands_on_its_base() {
+        let (_, table) = load::<Flags>("long-coco-vit-large-448", "mae-pretrain").unwrap();
+        let expected =
+            "model = \"vit-large\"\nimage_size = 448\nrepeat = 5".parse::<Table>().unwrap();
+        expected.iter().for_each(|(key, value)| assert_eq!(&table[key], value, "{key}"));
+        let over = |base: &str| {
+            let table = format!("base = {base}\nlr = 1.0").parse().unwrap();
+            over_base::<Flags>("mine", table, "mae-pretrain").map_err(|e| e.to_string())
+        };
+        let over_long = over("\"long-vit-base-448\"").unwrap();
+        assert!(over_long.contains_key("lr") && !over_long.contains_key("blr"));
+        assert!(over("\"long-vit-base\"").unwrap_err().contains("did you mean"));
+        assert!(over("\"x.toml\"").unwrap_err().contains("name of a built-in recipe"));
+        assert!(over("3").unwrap_err().contains("`base` is 3"));
+        let other = over("\"cifar10-classify\"").unwrap_err();
+        assert!(other.contains("is for `longmae classify`"), "{other}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Action::List => {
             for BuiltIn { command, name, text } in recipe::BUILT_IN {
                 let command = recipe::called(command);
-                line(format!("{name:<23} {command:<17} {}", recipe::title(text)));
+                line(format!("{name:<27} {command:<17} {}", recipe::title(text)));
             }
         }
         Action::Show { name } => line(recipe::built_in(name)?.text.trim_end()),

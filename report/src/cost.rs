@@ -104,6 +104,22 @@ impl ModelShape {
         })
     }
 
+    /// Work of a training step of `images` images by kind, as [`Speed`](crate::Speed) tells them apart.
+    pub(crate) fn work(&self, images: usize) -> Result<[f64; 4]> {
+        let cost = self.cost()?;
+        let towers = [
+            (&self.encoder, cost.encoder_tokens as f64),
+            (&self.decoder, cost.decoder_tokens as f64),
+        ];
+        let attention: f64 =
+            towers.iter().map(|(tower, tokens)| 3.0 * tower.attention_flops(*tokens)).sum();
+        let values: f64 = towers.iter().map(|(tower, tokens)| tower.values(*tokens)).sum();
+        let images = images as f64;
+        let parameters = (cost.encoder_parameters + cost.decoder_parameters) as f64;
+        let products = cost.training_flops - attention;
+        Ok([images * products, images * attention, images * values, parameters])
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         let (rows, columns) = self.grid;
         for (name, size) in [
@@ -255,8 +271,17 @@ impl Tower {
     fn forward_flops(&self, tokens: f64) -> f64 {
         let dim = self.dim as f64;
         let layers = tokens * (4.0 * dim * dim + 2.0 * dim * self.hidden());
-        let scores_and_values = 2.0 * tokens * tokens * dim;
-        self.depth as f64 * 2.0 * (layers + scores_and_values)
+        self.depth as f64 * 2.0 * layers + self.attention_flops(tokens)
+    }
+
+    /// Scores, and the values that they weigh.
+    fn attention_flops(&self, tokens: f64) -> f64 {
+        self.depth as f64 * 4.0 * tokens * tokens * self.dim as f64
+    }
+
+    /// Values of tokens and hidden layers in all blocks.
+    fn values(&self, tokens: f64) -> f64 {
+        self.depth as f64 * tokens * (self.dim as f64 + self.hidden())
     }
 }
 

@@ -54,17 +54,31 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
     /// How the points are drawn.
     pub mark: Mark,
+    /// A vertical bar at each point, from a lowest to a highest value; none if this is empty. They are drawn as far as there
+    /// are any, and not thinned: for a few points that are means of several values.
+    pub spread: Vec<(f64, f64)>,
 }
 
 impl Series {
+    /// A series of a name, drawn so.
+    pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>, mark: Mark) -> Self {
+        Self { name: name.into(), points, mark, spread: Vec::new() }
+    }
+
     /// A series that is drawn as a [line](Mark::Line), such as the training loss.
     pub fn line(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
-        Self { name: name.into(), points, mark: Mark::Line }
+        Self::new(name, points, Mark::Line)
     }
 
     /// A series drawn with [dots](Mark::LineAndDots), such as the validation loss.
     pub fn dots(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
-        Self { name: name.into(), points, mark: Mark::LineAndDots }
+        Self::new(name, points, Mark::LineAndDots)
+    }
+
+    /// The ends of the bars, as points.
+    fn bars(&self) -> impl Iterator<Item = [Point; 2]> {
+        let bars = self.points.iter().zip(&self.spread);
+        bars.map(|(&(x, _), &(low, high))| [(x, low), (x, high)])
     }
 
     fn has_dots(&self) -> bool {
@@ -95,6 +109,8 @@ pub struct Chart {
     pub flags: Vec<Flag>,
     /// How the values lie along the y axis.
     pub scale: Scale,
+    /// How the points lie along the x axis.
+    pub x_scale: Scale,
     /// What the x axis shows; just the points if none.
     pub x_range: Option<Range<f64>>,
     /// Width and height in CSS pixels, 200 to 4000 each.
@@ -113,6 +129,7 @@ impl Chart {
             series,
             flags: Vec::new(),
             scale: Scale::Linear,
+            x_scale: Scale::Linear,
             x_range: None,
             size: SIZE,
             legend: true,
@@ -175,15 +192,26 @@ impl Chart {
 
     /// Where all points lie along the axes, those that can be shown.
     fn places(&self) -> impl Iterator<Item = Point> {
-        let points = self.series.iter().flat_map(|series| &series.points);
-        points.map(|&(x, y)| (x, self.scale.place(y))).filter(drawable)
+        let points = self.series.iter().flat_map(|series| series.points.iter().copied());
+        let bars = self.series.iter().flat_map(|series| series.bars().flatten());
+        points.chain(bars).map(|point| self.place(point)).filter(drawable)
+    }
+
+    fn place(&self, (x, y): Point) -> Point {
+        (self.x_scale.place(x), self.scale.place(y))
     }
 
     fn ranges(&self) -> (Range<f64>, Range<f64>) {
         let asked = self.x_range.clone().filter(|range| {
             drawable(&(range.start, range.end)) && range.end - range.start > 1e-9 * range.end.abs()
         });
-        let x = asked.unwrap_or_else(|| padded(self.places().map(|place| place.0), 0.0, 1.0));
+        let asked =
+            asked.map(|range| self.x_scale.place(range.start)..self.x_scale.place(range.end));
+        let places = || self.places().map(|place| place.0);
+        let x = asked.unwrap_or_else(|| match self.x_scale {
+            Scale::Linear => padded(places(), 0.0, 1.0),
+            Scale::Log => self.x_scale.range(places(), 0.05),
+        });
         (x, self.scale.range(self.places().map(|place| place.1), 0.05))
     }
 
@@ -191,8 +219,9 @@ impl Chart {
         let steps = width(&range);
         // A handful of steps: no ticks between them.
         let most = usize::max(self.size.0 as usize / 80, 2);
-        let most = if (1.0..10.0).contains(&steps) { most.min(steps as usize + 1) } else { most };
-        let ticks = Scale::Linear.ticks(&range, most);
+        let few = self.x_scale == Scale::Linear && (1.0..10.0).contains(&steps);
+        let most = if few { most.min(steps as usize + 1) } else { most };
+        let ticks = self.x_scale.ticks(&range, most);
         Axis::new(range, ticks)
     }
 
@@ -205,7 +234,7 @@ impl Chart {
     fn draw_axes(&self, plot: &mut Plot<'_>) -> Result<()> {
         let (x_range, y_range) = (plot.x_range(), plot.y_range());
         plot.configure_mesh()
-            .x_label_formatter(&|value| Scale::Linear.label(*value, &x_range))
+            .x_label_formatter(&|value| self.x_scale.label(*value, &x_range))
             .y_label_formatter(&|value| self.scale.label(*value, &y_range))
             .max_light_lines(1)
             .light_line_style(TRANSPARENT)
@@ -236,6 +265,9 @@ impl Chart {
             };
             let points = self.placed(&points);
             draw_line(plot, &points, strong(i))?;
+            for bar in series.bars() {
+                draw_line(plot, &self.placed(&bar), strong(i))?;
+            }
             if series.has_dots() {
                 let visible = points.iter().filter(|point| drawable(point));
                 let dots = visible.map(|&point| Circle::new(point, px(4), colour(i).0.filled()));
@@ -246,7 +278,7 @@ impl Chart {
     }
 
     fn placed(&self, points: &[Point]) -> Vec<Point> {
-        points.iter().map(|&(x, y)| (x, self.scale.place(y))).collect()
+        points.iter().map(|&point| self.place(point)).collect()
     }
 
     fn draw_flags(&self, plot: &mut Plot<'_>) -> Result<()> {
@@ -255,11 +287,11 @@ impl Chart {
         let shown = |x: f64| x_range.start <= x && x <= x_range.end;
         let distance = 8.0 * width(&x_range) / f64::from(self.size.0);
         let flags = spread(&self.flags, distance);
-        let symbols = flags.iter().filter(|flag| shown(flag.x)).map(|flag| {
+        let symbols = flags.iter().filter(|flag| shown(self.x_scale.place(flag.x))).map(|flag| {
             let unit = px(1) as i32;
             let corners = corners(flag.kind).iter().map(|(x, y)| (x * unit, (y - 7) * unit));
             let shape = Polygon::new(corners.collect::<Vec<_>>(), colour(flag.series).0.filled());
-            EmptyElement::at((flag.x, foot)) + shape
+            EmptyElement::at((self.x_scale.place(flag.x), foot)) + shape
         });
         plot.draw_series(symbols).map_err(drawing)?;
         Ok(())
@@ -390,6 +422,22 @@ mod tests {
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "a number that SVG does not know");
         svg
+    }
+
+    #[test]
+    fn bars_show_the_spread_of_few_points_along_a_logarithmic_axis() {
+        let means = vec![(64.0, 0.4), (256.0, 0.5), (1024.0, 0.55)];
+        let spread = vec![(0.38, 0.42), (0.45, 0.56), (0.55, 0.55)];
+        let series = Series { spread, ..Series::dots("seeds", means) };
+        let chart =
+            Chart { x_scale: Scale::Log, ..Chart::new("", "tokens", "top-1", vec![series]) };
+        let svg = chart.svg().unwrap();
+        let (lines, dots) = shapes(&svg);
+        // A line and three bars, the last of no length: a dot.
+        assert!(lines >= 3 && dots >= 3, "{lines} lines, {dots} dots");
+        let labels: Vec<&str> = svg.lines().map(str::trim).collect();
+        assert!(labels.contains(&"100"), "100 is no tick: {svg}");
+        assert!(!svg.contains("NaN"));
     }
 
     /// Numbers of (lines, dots) drawn in a series' colour.

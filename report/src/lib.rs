@@ -14,6 +14,7 @@ mod palette;
 mod patch_maps;
 mod picture;
 mod reconstruction;
+mod speed;
 mod text;
 mod thin;
 
@@ -29,6 +30,7 @@ pub use page::{MOST_PICTURES, Picture, Run, evenly_spaced, page};
 pub use patch_maps::{MappedImage, PatchMap, patch_maps};
 pub use picture::{contact_sheet, reconstruction_grid};
 pub use reconstruction::{ImageSpec, MaskedImage, Planes, Reconstruction, Statistics, denormalize};
+pub use speed::{MeasuredStep, Speed};
 
 /// A raster of 8-bit RGB pixels, re-exported from the `image` crate.
 pub use image::RgbImage;

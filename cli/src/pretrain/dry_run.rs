@@ -14,7 +14,8 @@ pub fn memory(settings: &Settings) -> anyhow::Result<f64> {
     Ok(memory_estimate(settings)?.total_bytes)
 }
 
-fn memory_estimate(settings: &Settings) -> anyhow::Result<Memory> {
+/// The same with its parts.
+pub fn memory_estimate(settings: &Settings) -> anyhow::Result<Memory> {
     let common = &settings.common;
     let model = dry_run::activations(common.compute);
     Ok(shape(settings).memory_estimate(common.batching.batch_size, &model)?)
@@ -36,7 +37,8 @@ pub fn print(name: &str, settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn shape(settings: &Settings) -> ModelShape {
+/// The sizes that the cost depends on.
+pub fn shape(settings: &Settings) -> ModelShape {
     let mae = settings.mae;
     ModelShape {
         grid: (mae.encoder.grid.rows(), mae.encoder.grid.cols()),

@@ -7,11 +7,14 @@ mod info;
 mod pictures;
 mod plan;
 mod probe;
+#[cfg(test)]
+mod rows;
 mod settings;
 mod task;
 mod validation;
 
 pub use batch::train_loader;
+pub use dry_run::{memory, shape};
 pub use flags::Flags;
 pub use info::{config, mae_config};
 pub use pictures::{image_spec, reconstruct, statistics};

@@ -26,6 +26,7 @@ pub use folder::{
 };
 pub use observer::Events;
 pub use plan::{Lead, Plan, Prepared};
+pub use recipe_file::RecipeFile;
 pub use settings::{Common, Defaults, Groups, RunSettings, ValidationData, pool};
 pub use words::{Started, too_large};
 
@@ -36,6 +37,7 @@ use toml::{Table, Value};
 
 use crate::environment;
 use crate::exit::usage;
+use crate::output::line;
 use crate::ranks;
 use crate::recipe::{self, Keys};
 use changes::{Allowed, Request};
@@ -167,6 +169,9 @@ pub fn run<P: Plan>(
     };
     start.check()?;
     if args.dry_run {
+        if let Some(reference) = &args.recipe {
+            recipe::about(&recipe::text(reference)?).for_each(|said| line(format!("# {said}")));
+        }
         return P::dry_run(&name, &settings);
     }
     if settings.common().data.is_none() {

@@ -138,7 +138,7 @@ fn measured(runs: &[Run], along: Along, measure: &Measure) -> Chart {
     let curve = |run: &Run| {
         let steps = run.history.steps.iter();
         let points = steps.map(|s| (along.x(s.step, s.epoch), (measure.value)(s))).collect();
-        Series { name: run.name.clone(), points, mark: measure.mark }
+        Series::new(&run.name, points, measure.mark)
     };
     let series = runs.iter().map(curve).collect();
     let mut chart = Chart::new(measure.title, along.label(), measure.y_label, series);
