@@ -15,7 +15,7 @@ pub enum Error {
     Vit(#[from] longmae_vit::Error),
     /// Annotations.
     #[error(transparent)]
-    Data(#[from] longmae_data::Error),
+    Data(Box<longmae_data::Error>),
     /// Annotations that detections cannot be compared with.
     #[error("{reason}")]
     Truth {
@@ -51,6 +51,12 @@ pub enum Error {
         /// What it may be.
         expected: String,
     },
+}
+
+impl From<longmae_data::Error> for Error {
+    fn from(error: longmae_data::Error) -> Self {
+        Self::Data(Box::new(error))
+    }
 }
 
 impl Error {

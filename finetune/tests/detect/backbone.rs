@@ -5,7 +5,7 @@ use longmae_finetune::detect::FeaturePyramid;
 use longmae_ops::{Compute, Params};
 use longmae_vit::{PatchGrid, TowerConfig, WindowedVit, WindowedVitConfig};
 
-use super::fixture::{FUSED, Fixture, OUTPUT, REFERENCE, assert_close, channels_first};
+use super::fixture::{FUSED, Fixture, GRADIENT, OUTPUT, REFERENCE, assert_close, channels_first};
 
 struct Case {
     fixture: Fixture,
@@ -62,7 +62,8 @@ fn features_pyramid_and_gradients_are_detectron2s() {
             let part = (found * case.fixture.get(&format!("dp{level}"))).unwrap();
             loss = (loss + part.sum_all().unwrap()).unwrap();
         }
-        case.fixture.check_gradients(&case.params, &loss, &compute.kernels.to_string());
+        let what = compute.kernels.to_string();
+        case.fixture.check_gradients(&case.params, &loss, GRADIENT, &what);
     }
 }
 

@@ -98,6 +98,11 @@ fn config(fixture: &Fixture) -> DetectorConfig {
 }
 
 const CASES: [&str; 2] = ["mask", "cascade"];
+/// Relative L2 distance of a gradient through the whole detector: norms over four channels, of which some hardly differ, enlarge
+/// what f32 rounds.
+const WHOLE_GRADIENT: f64 = 3e-4;
+/// Largest difference of a mask's shares, which come through the most norms.
+const MASK: f32 = 1e-3;
 
 #[test]
 fn losses_and_gradients_are_detectron2s() {
@@ -112,7 +117,8 @@ fn losses_and_gradients_are_detectron2s() {
             }
             assert_eq!(losses.parts.len(), if name == "mask" { 5 } else { 9 });
             let what = format!("{name} {}", compute.kernels);
-            case.fixture.check_gradients(&case.params, &losses.total().unwrap(), &what);
+            let total = losses.total().unwrap();
+            case.fixture.check_gradients(&case.params, &total, WHOLE_GRADIENT, &what);
         }
     }
 }
@@ -135,7 +141,8 @@ fn detections_are_detectron2s() {
             let masks = case.fixture.numbers(&get("masks"));
             for (found, expected) in found.iter().zip(masks.chunks_exact(28 * 28)) {
                 let mask = found.mask.as_ref().unwrap().iter().zip(expected);
-                assert!(mask.clone().all(|(a, b)| near(*a, *b)), "{name} image {i}");
+                let off = mask.fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+                assert!(off <= MASK, "{name} image {i}: a mask is off by {off:.1e}");
             }
         }
     }

@@ -72,14 +72,14 @@ impl Fixture {
 
     /// Compares every parameter's gradient with `grad.NAME`. Keys' rows of `qkv.bias` are left out: their true gradient is
     /// zero but for the padding of windows.
-    pub fn check_gradients(&self, params: &Params, loss: &Tensor, what: &str) {
+    pub fn check_gradients(&self, params: &Params, loss: &Tensor, tolerance: f64, what: &str) {
         let gradients = longmae_ops::backward(loss).unwrap();
         for param in params.trainable() {
             let found = gradients
                 .get(&param.var)
                 .unwrap_or_else(|| panic!("{what}: no gradient of {}", param.name));
             let expected = self.get(&format!("grad.{}", param.name));
-            assert_relative(&format!("{what} {}", param.name), found, expected, GRADIENT);
+            assert_relative(&format!("{what} {}", param.name), found, expected, tolerance);
         }
     }
 }
