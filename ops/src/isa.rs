@@ -20,7 +20,7 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with products of bf16 pairs.
     Avx512Bf16,
-    /// AMX tiles for bf16, AVX-512-BF16 for the rest.
+    /// AMX tiles for bf16 and, number by number in three parts, for large products of f32; AVX-512-BF16 for the rest.
     Amx,
 }
 

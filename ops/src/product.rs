@@ -5,6 +5,8 @@ use candle_core::{Result, Tensor};
 use crate::backward::Collector;
 use crate::buffer::Lines;
 use crate::element::Element;
+#[cfg(target_arch = "x86_64")]
+use crate::gemm::split;
 use crate::gemm::{
     Accumulate, Epilogue, Kernel, Left, PANEL, Panels, Straight, gemm, panel_words, product,
 };
@@ -51,6 +53,10 @@ pub(crate) fn outer<T: Element>(
 ) {
     let (rows, depth) = (gradient.cols(), gradient.rows());
     let epilogue = Accumulate { out, add };
+    #[cfg(target_arch = "x86_64")]
+    if split::serves::<T>(rows, depth, input.cols()) {
+        return split::transposed(gradient, &Straight(input), &epilogue);
+    }
     let kernel = Kernel::<T>::current();
     if kernel.takes_strips() {
         let words = transposed_strips(kernel, gradient);

@@ -11,6 +11,8 @@ mod avx512;
 mod epilogue;
 mod micro;
 mod pack;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod split;
 mod transpose;
 
 use std::cell::{Cell, RefCell};
@@ -122,6 +124,10 @@ impl<T: Element> Left<'_, T> {
 /// # Panics
 /// When the inner dimensions differ.
 pub(crate) fn gemm<T: Element>(a: Rows<'_, T>, b: &impl Panels<T>, epilogue: &impl Epilogue) {
+    #[cfg(target_arch = "x86_64")]
+    if split::serves::<T>(a.rows(), a.cols(), b.cols()) {
+        return split::gemm(a, b, epilogue);
+    }
     let kernel = Kernel::<T>::current();
     if !kernel.packs_rows() || a.rows() < kernel.rows() || b.cols() < MANY_COLUMNS {
         return product(&Left::Rows(a), b, epilogue);

@@ -4,6 +4,7 @@
 mod common;
 
 mod attention;
+mod large;
 mod maps;
 mod products;
 mod rows;

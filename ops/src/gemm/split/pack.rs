@@ -1,0 +1,114 @@
+//! Packing: a step is three parts, and each part what two tiles of the processor load.
+//!
+//! A part of a strip is `[32 rows][32]`, of a panel `[16 pairs][32 columns][2]`. What is missing at the edges is zero.
+
+use core::arch::x86_64::*;
+
+use super::{PART, ROWS, STEP, STEP_WORDS};
+use crate::element::Element;
+use crate::gemm::{PANEL, transpose};
+use crate::matrix::{Rows, RowsMut};
+use crate::rows::avx512_bf16::mask;
+
+/// The next part of 32 numbers, of which the first 16 are `low`, and what is left of them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn take(low: &mut __m512, high: &mut __m512) -> __m512i {
+    // SAFETY: both are 512 bits.
+    let part: __m512i = unsafe { core::mem::transmute(_mm512_cvtne2ps_pbh(*high, *low)) };
+    let back = |half| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)));
+    *low = _mm512_sub_ps(*low, back(_mm512_castsi512_si256(part)));
+    *high = _mm512_sub_ps(*high, back(_mm512_extracti64x4_epi64::<1>(part)));
+    part
+}
+
+/// Packs up to 32 rows.
+pub(super) fn rows<T: Element>(a: Rows<'_, T>, words: &mut [u32]) {
+    assert!(T::GROUP == 1 && a.rows() <= ROWS && words.len() == super::words(a.cols()));
+    // SAFETY: reached only where the processor has AMX, which these sets come with.
+    unsafe { rows_of(a, words) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn rows_of<T: Element>(a: Rows<'_, T>, words: &mut [u32]) {
+    for (step, to) in words.chunks_exact_mut(STEP_WORDS).enumerate() {
+        let start = step * STEP;
+        let width = (a.cols() - start).min(STEP);
+        for row in 0..ROWS {
+            let (mut low, mut high) = (_mm512_setzero_ps(), _mm512_setzero_ps());
+            if row < a.rows() {
+                let from = a.row(row)[start..start + width].as_ptr().cast::<f32>();
+                // SAFETY: masked loads touch only the numbers that are there; a prefetch may name any address.
+                unsafe {
+                    low = _mm512_maskz_loadu_ps(mask(width), from);
+                    let rest = mask(width.saturating_sub(16));
+                    high = _mm512_maskz_loadu_ps(rest, from.wrapping_add(16));
+                    _mm_prefetch::<_MM_HINT_T0>(from.cast::<i8>().wrapping_add(256));
+                    _mm_prefetch::<_MM_HINT_T0>(from.cast::<i8>().wrapping_add(320));
+                }
+            }
+            for part in 0..3 {
+                let to = &mut to[part * PART + row * STEP / 2..][..STEP / 2];
+                // SAFETY: 16 words, as just cut.
+                unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), take(&mut low, &mut high)) };
+            }
+        }
+    }
+}
+
+/// Packs up to 32 columns, of which each is a row.
+pub(super) fn columns<T: Element>(a: Rows<'_, T>, words: &mut [u32]) {
+    assert!(T::GROUP == 1 && a.cols() <= ROWS && words.len() == super::words(a.rows()));
+    let mut block = [T::from_f32(0.0); ROWS * STEP];
+    for (step, to) in words.chunks_exact_mut(STEP_WORDS).enumerate() {
+        let start = step * STEP;
+        let depth = (a.rows() - start).min(STEP);
+        let cols = a.cols();
+        transpose(a.part(start, depth, 0, cols), RowsMut::new(&mut block, cols, depth, STEP));
+        rows(Rows::new(&block, cols, depth, STEP), to);
+    }
+}
+
+/// Packs a panel of plain f32, `[depth][32]`.
+pub(super) fn panel(plain: &[u32], words: &mut [u32]) {
+    assert!(plain.len() <= words.len() / 3 * 2 && plain.len().is_multiple_of(2 * PANEL));
+    // SAFETY: reached only where the processor has AMX, which these sets come with.
+    unsafe { panel_of(plain, words) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn panel_of(plain: &[u32], words: &mut [u32]) {
+    /// First one of the first 16 numbers, then the one below it.
+    const PAIRS: [u16; 32] = {
+        let mut order = [0; 32];
+        let mut i = 0;
+        while i < 32 {
+            order[i] = (i / 2 + i % 2 * 16) as u16;
+            i += 1;
+        }
+        order
+    };
+    // SAFETY: 32 numbers of 16 bits.
+    let order = unsafe { _mm512_loadu_si512(PAIRS.as_ptr().cast()) };
+    for (step, to) in words.chunks_exact_mut(STEP_WORDS).enumerate() {
+        let from = plain[(step * STEP * PANEL).min(plain.len())..].as_chunks::<{ 2 * PANEL }>().0;
+        if from.len() < STEP / 2 {
+            to.fill(0);
+        }
+        for (pair, rows) in from.iter().take(STEP / 2).enumerate() {
+            for half in [0, PANEL / 2] {
+                // SAFETY: a pair is two rows of 32 words, of which these are 16 of each.
+                let load = |row: usize| unsafe {
+                    _mm512_loadu_ps(rows.as_ptr().add(row * PANEL + half).cast())
+                };
+                let (mut low, mut high) = (load(0), load(1));
+                for part in 0..3 {
+                    let words = _mm512_permutexvar_epi16(order, take(&mut low, &mut high));
+                    let to = &mut to[part * PART + pair * PANEL + half..][..PANEL / 2];
+                    // SAFETY: 16 words, as just cut.
+                    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), words) };
+                }
+            }
+        }
+    }
+}
