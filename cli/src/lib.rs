@@ -8,6 +8,7 @@ mod choice;
 mod classify;
 mod coco_eval;
 mod data;
+mod detect;
 mod download;
 mod embed;
 mod environment;
@@ -70,6 +71,9 @@ enum Command {
     Linprobe(Box<linprobe::Args>),
     /// Score any detector's results as COCO does: average precision and recall of boxes or masks.
     CocoEval(coco_eval::Args),
+    /// Train a detector (Mask R-CNN on a plain encoder), score one as COCO does, or draw what it finds in images.
+    #[command(args_override_self = true, allow_negative_numbers = true)]
+    Detect(Box<detect::Args>),
     /// Look at a dataset, or measure how fast it is read.
     Data(Box<data::Args>),
     /// Write features of images: one vector an image, or one a patch.
@@ -109,6 +113,7 @@ pub fn longmae(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             exit::code(pretrain::run(*args, "longmae pretrain"))
         }
         Ok(Longmae { command: Command::Classify(args) }) => exit::code(classify::run(*args)),
+        Ok(Longmae { command: Command::Detect(args) }) => exit::code(detect::run(*args)),
         Ok(Longmae { command: Command::Linprobe(args) }) => exit::code(linprobe::run(*args)),
         Ok(Longmae { command: Command::CocoEval(args) }) => exit::code(coco_eval::run(&args)),
         Ok(Longmae { command: Command::Recipes(args) }) => exit::code(recipes::run(&args)),

@@ -77,6 +77,14 @@ pub const BUILT_IN: &[BuiltIn] = built_in! {
         "linprobe-vit-base-224",
         "linprobe-vit-large-224",
         "linprobe-vit-huge-224";
+    "detect":
+        "vitdet-base",
+        "vitdet-large",
+        "vitdet-huge",
+        "cascade-vitdet-base",
+        "cascade-vitdet-large",
+        "cascade-vitdet-huge",
+        "detect-tiny";
     "study":
         "study-cifar10",
         "study-paper",
@@ -252,7 +260,7 @@ fn known_keys<F: Keys>() -> Vec<String> {
 mod tests {
     use super::*;
     use crate::pretrain::Flags;
-    use crate::{classify, linprobe, study};
+    use crate::{classify, detect, linprobe, study};
 
     #[test]
     fn built_in_recipes_parse_and_have_titles() {
@@ -264,6 +272,7 @@ mod tests {
             }
             let loaded = match *command {
                 "classify" => load::<classify::Flags>(name, command),
+                "detect" => load::<detect::Flags>(name, command),
                 "linprobe" => load::<linprobe::Flags>(name, command),
                 _ => load::<Flags>(name, command),
             };

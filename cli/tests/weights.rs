@@ -41,6 +41,7 @@ fn info(key_bias: bool) -> ModelInfo {
         loss: Some(0.75),
         code_version: "0.1.0".into(),
         classifier: None,
+        detector: None,
     }
 }
 

@@ -27,6 +27,8 @@ pub enum Purpose {
     Augment = 7,
     /// Which samples of a batch are mixed, and how.
     Mix = 8,
+    /// Which anchors and proposals of a batch a detector learns from.
+    Regions = 9,
 }
 
 /// The generator for one purpose at one place of a run.

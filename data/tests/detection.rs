@@ -8,11 +8,12 @@ use common::{bytes_of, distance, fixture_bytes, shared, u8s};
 use longmae_data::rle::Rle;
 use longmae_data::rng::{Purpose, stream};
 use longmae_data::transform::detection::{
-    Detection, FixedSizeCrop, LargeScaleJitter, Motion, ResizeScale, ResizeShortestEdge,
+    Detection, DetectionEval, DetectionTraining, FixedSizeCrop, LargeScaleJitter, Motion,
+    ResizeScale, ResizeShortestEdge,
 };
 use longmae_data::{
-    Coco, DecodeOptions, Error, Image, Instance, Instances, Pixels, Segmentation, Size, Source,
-    Target,
+    Coco, DecodeOptions, Error, Image, Instance, Instances, Normalize, Picture, Pixels,
+    Segmentation, Size, Source, Target, Transform,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -252,6 +253,77 @@ fn what_cannot_be_is_refused() {
     let instances = Instances { size: sizes, list: [wrong].into() };
     let detection = Detection { instances, ..detection };
     assert!(matches!(detection.moved(&Motion::Flip), Err(Error::Mask { .. })));
+}
+
+fn normalize() -> Normalize {
+    Normalize::new(vec![0.4, 0.5, 0.6], vec![0.2, 0.3, 0.4]).unwrap()
+}
+
+/// Normalised as the crop alone would be, then zeros to the right and below; the target is the crop's.
+#[test]
+fn what_a_detector_is_trained_on_is_filled_up_after_normalising() {
+    let jitter = LargeScaleJitter::new(TARGET).unwrap();
+    let training = DetectionTraining::new(jitter.clone(), normalize());
+    let unpadded =
+        LargeScaleJitter { crop: FixedSizeCrop { size: TARGET, pad: None }, ..jitter.clone() };
+    let (mut small, mut objects) = (0, 0);
+    for (number, case) in cases("jitter").iter().enumerate() {
+        let rng = || stream(3, 0, number as u64, Purpose::Crop);
+        let whole = detection(case);
+        let expected = unpadded.apply(whole.clone(), &mut rng()).unwrap();
+        let planes = normalize().apply(&expected.image).unwrap();
+        let picture = Picture::from(whole.image.clone());
+        let known = Target::Instances(whole.instances.clone());
+        let mut pixels = vec![7.0];
+        let (shape, target) =
+            training.append_with(&picture, known, &mut rng(), &mut pixels).unwrap();
+        assert_eq!((shape, pixels.len()), ([3, 40, 40], 1 + 3 * 40 * 40));
+        assert_eq!(target, Target::Instances(expected.instances.clone()));
+        let Size { height, width } = expected.instances.size;
+        for (at, value) in pixels[1..].iter().enumerate() {
+            let (channel, y, x) = (at / 1600, at / 40 % 40, at % 40);
+            let inside = y < height && x < width;
+            let expected =
+                if inside { planes.data[(channel * height + y) * width + x] } else { 0.0 };
+            assert_eq!(*value, expected, "case {number}: {channel} {y} {x}");
+        }
+        small += usize::from(height < 40 || width < 40);
+        objects += expected.instances.list.len();
+    }
+    assert!(small > 3 && objects > 20, "{small} {objects}");
+    let picture = Picture::from(picture(5, 6));
+    let mut rng = stream(0, 0, 0, Purpose::Crop);
+    let refused = training.append_with(&picture, Target::Class(1), &mut rng, &mut Vec::new());
+    assert!(refused.unwrap_err().to_string().contains("annotations with boxes"));
+    let size = Size { height: 6, width: 5 };
+    let turned = Target::Instances(Instances { size, list: [].into() });
+    let eval = DetectionEval::new(40, normalize()).unwrap();
+    for transform in [&training as &dyn Transform, &eval] {
+        let refused = transform.append_with(&picture, turned.clone(), &mut rng, &mut Vec::new());
+        assert!(matches!(refused, Err(Error::SizesDiffer { height: 5, .. })));
+    }
+}
+
+#[test]
+fn evaluation_sees_the_whole_image_in_a_square() {
+    let eval = DetectionEval::new(40, normalize()).unwrap();
+    let (file, content) = (Size { height: 37, width: 61 }, Size { height: 24, width: 40 });
+    assert_eq!(eval.content(file), content);
+    let resized = Motion::Resize(content).image(picture(37, 61)).unwrap();
+    let planes = normalize().apply(&resized).unwrap();
+    let instances = Target::Instances(Instances { size: file, list: [].into() });
+    let mut pixels = Vec::new();
+    let mut rng = stream(0, 0, 0, Purpose::Crop);
+    let whole = Picture::from(picture(37, 61));
+    let (shape, target) =
+        eval.append_with(&whole, instances.clone(), &mut rng, &mut pixels).unwrap();
+    assert_eq!((shape, target), ([3, 40, 40], instances));
+    for (at, value) in pixels.iter().enumerate() {
+        let (channel, y, x) = (at / 1600, at / 40 % 40, at % 40);
+        let expected = if y < 24 { planes.data[(channel * 24 + y) * 40 + x] } else { 0.0 };
+        assert_eq!(*value, expected, "{channel} {y} {x}");
+    }
+    assert!(DetectionEval::new(0, normalize()).is_err());
 }
 
 /// All objects of the first images: a crop of nothing leaves masks as they are, and boxes around what they were.

@@ -59,6 +59,7 @@ pub fn model_info(config: &MaeConfig) -> ModelInfo {
         loss: None,
         code_version: env!("CARGO_PKG_VERSION").to_owned(),
         classifier: None,
+        detector: None,
     }
 }
 

@@ -43,6 +43,7 @@ fn info(image_size: [usize; 2], channels: usize, tower: &TowerConfig) -> ModelIn
         loss: Some(0.5),
         code_version: "0.1.0".into(),
         classifier: None,
+        detector: None,
     }
 }
 

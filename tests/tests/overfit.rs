@@ -5,7 +5,7 @@ use longmae_mae::{DecoderConfig, Mae, MaeConfig};
 use longmae_masking::{MaskBatch, MaskCount, MaskDesign, MaskStrategy, RandomMask};
 use longmae_ops::Params;
 use longmae_patching::PatchGrid;
-use longmae_train::{AdamW, AdamWConfig, Gradients, NamedParam, Schedule};
+use longmae_train::{AdamW, AdamWConfig, Decay, Gradients, NamedParam, Schedule};
 use longmae_vit::{TowerConfig, VitConfig};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -45,7 +45,13 @@ fn the_loss_falls_below_a_tenth() {
 
     let named: Vec<_> = params.trainable().iter().map(NamedParam::new).collect();
     let mut optimizer = AdamW::new(named, AdamWConfig::default()).unwrap();
-    let schedule = Schedule { lr: 3e-3, min_lr: 0.0, warmup_epochs: 10.0, epochs: STEPS as f64 };
+    let schedule = Schedule {
+        lr: 3e-3,
+        min_lr: 0.0,
+        warmup_epochs: 10.0,
+        epochs: STEPS as f64,
+        decay: Decay::Cosine,
+    };
     let mut losses = Vec::new();
     for step in 0..STEPS {
         let loss = mae.forward(&images, &masks, None).unwrap().loss;

@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::Device;
 use longmae_ops::Params;
 use longmae_patching::PatchGrid;
-use longmae_train::{Schedule, layer_scales};
+use longmae_train::{Decay, Schedule, layer_scales};
 use longmae_vit::{Backbone, TowerConfig, Vit, VitConfig};
 use serde_json::Value;
 
@@ -20,7 +20,13 @@ fn files() -> Vec<Value> {
 
 #[test]
 fn cosine_with_warm_up() {
-    let schedule = Schedule { lr: 2.4e-3, min_lr: 0.0, warmup_epochs: 40.0, epochs: 800.0 };
+    let schedule = Schedule {
+        lr: 2.4e-3,
+        min_lr: 0.0,
+        warmup_epochs: 40.0,
+        epochs: 800.0,
+        decay: Decay::Cosine,
+    };
     for file in files() {
         let points = file["cosine"].as_array().unwrap();
         assert!(points.len() > 10);
@@ -28,6 +34,24 @@ fn cosine_with_warm_up() {
             let (epoch, lr) = (point["epoch"].as_f64().unwrap(), point["lr"].as_f64().unwrap());
             assert!((schedule.at(epoch) - lr).abs() < 1e-12, "epoch {epoch}");
         }
+    }
+}
+
+#[test]
+fn steps_of_vitdet() {
+    let (iterations, warmup) = (184_375.0, 250.0);
+    let decay = Decay::Steps { at: [163_889.0, 177_546.0].map(|at| at / iterations) };
+    // An epoch of so many iterations.
+    let epochs = |iterations: f64| iterations / 1843.75;
+    let (warmup_epochs, all) = (epochs(warmup), epochs(iterations));
+    let schedule = Schedule { lr: 1e-4, min_lr: 0.0, warmup_epochs, epochs: all, decay };
+    let points = files()[0]["steps"].as_array().unwrap().clone();
+    assert!(points.len() > 10);
+    for point in points {
+        let (iteration, factor) =
+            (point["iteration"].as_f64().unwrap(), point["factor"].as_f64().unwrap());
+        let found = schedule.at(epochs(iteration)) / 1e-4;
+        assert!((found - factor).abs() < 1e-9, "iteration {iteration}: {found} for {factor}");
     }
 }
 

@@ -51,7 +51,7 @@ pub use optimizer::{Optimizer, OptimizerConfig};
 pub use reducer::Reducer;
 pub use run_state::{Best, RunState};
 pub use save_every::SaveEvery;
-pub use schedule::{Schedule, layer_scales};
+pub use schedule::{Decay, Schedule, layer_scales};
 pub use spike::SpikeDetector;
 pub use stateful::{Batches, Stateful};
 pub use status::Status;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor, Var};
 use longmae_train::{
-    Batches, BestBy, BoxError, Checkpoints, Error, EvalRecord, Every, Hook, MetricsLog,
+    Batches, BestBy, BoxError, Checkpoints, Decay, Error, EvalRecord, Every, Hook, MetricsLog,
     ModelWriter, NamedParam, Observer, Outcome, Progress, SaveEvery, Schedule, Stateful,
     StepContext, StepOutput, StepRecord, Task, TrainConfig, Trainer, Watch,
 };
@@ -87,7 +87,8 @@ impl Task for Line {
 }
 
 fn config() -> TrainConfig {
-    let schedule = Schedule { lr: 0.05, min_lr: 0.0, warmup_epochs: 0.5, epochs: 4.0 };
+    let schedule =
+        Schedule { lr: 0.05, min_lr: 0.0, warmup_epochs: 0.5, epochs: 4.0, decay: Decay::Cosine };
     TrainConfig {
         accum_iter: 2,
         clip_grad: Some(1.0),

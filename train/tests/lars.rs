@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor, Var};
 use longmae_train::{
-    AdamWConfig, Batches, BoxError, Checkpoints, Every, LarsConfig, MetricsLog, NamedParam,
+    AdamWConfig, Batches, BoxError, Checkpoints, Decay, Every, LarsConfig, MetricsLog, NamedParam,
     Observer, OptimizerConfig, SaveEvery, Schedule, Stateful, StepContext, StepOutput, StepRecord,
     Task, TrainConfig, Trainer, Watch,
 };
@@ -92,7 +92,8 @@ impl Task for Map {
 }
 
 fn config(optimizer: impl Into<OptimizerConfig>) -> TrainConfig {
-    let schedule = Schedule { lr: 0.05, min_lr: 0.0, warmup_epochs: 0.5, epochs: 6.0 };
+    let schedule =
+        Schedule { lr: 0.05, min_lr: 0.0, warmup_epochs: 0.5, epochs: 6.0, decay: Decay::Cosine };
     TrainConfig {
         optimizer: optimizer.into(),
         clip_grad: Some(2.0),

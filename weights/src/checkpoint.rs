@@ -54,6 +54,16 @@ impl Checkpoint {
         Self { layout, mapping, stored: Arc::new(stored) }
     }
 
+    /// The same file under its own names, whatever they are: for models that are not MAE's, as detectors under
+    /// detectron2's.
+    #[must_use]
+    pub fn under_own_names(&self) -> Self {
+        let stored = &self.stored;
+        let tensors = stored.names().filter_map(|name| Some((name, stored.get(name)?)));
+        let table = tensors.map(|(name, t)| (name, (t.dtype(), t.shape()))).collect();
+        self.with_mapping(Mapping::new(None, &table))
+    }
+
     /// The file as it is, with its own names.
     pub fn stored(&self) -> &StoredFile {
         &self.stored

@@ -64,6 +64,28 @@ pub struct ModelInfo {
     /// What a classifier's head says; none where there is no head, or nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classifier: Option<ClassifierInfo>,
+    /// What a detector finds; none where there is no detector, or nobody knows. The image's size is then that of the
+    /// pre-training, which the positions are of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detector: Option<DetectorInfo>,
+}
+
+/// What a detector finds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DetectorInfo {
+    /// The categories, in the order of the head's rows.
+    pub categories: Vec<CategoryInfo>,
+    /// Side of the square of pixels that it was trained on.
+    pub image_size: usize,
+}
+
+/// A category of objects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CategoryInfo {
+    /// Its number in files of annotations.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
 }
 
 /// What a classifier tells, and from what.
@@ -200,6 +222,7 @@ mod tests {
             loss: Some(0.1 + 0.2),
             code_version: "0.1.0".into(),
             classifier: None,
+            detector: None,
         }
     }
 

@@ -25,7 +25,7 @@ pub use adaptation::{Adaptation, Change, What};
 pub use card::ModelCard;
 pub use checkpoint::Checkpoint;
 pub use error::{Error, Result};
-pub use info::{ClassifierInfo, ModelInfo, TowerInfo};
+pub use info::{CategoryInfo, ClassifierInfo, DetectorInfo, ModelInfo, TowerInfo};
 pub use layout::{Export, Known, Layout, export, is_classifier};
 pub use load::{LoadOptions, LoadReport};
 pub use longmae_patching::{PatchResample, Resample};

@@ -24,6 +24,8 @@ pub enum Kind {
     Full,
     /// Encoder and a classifier's head: what images are classified with.
     Classifier,
+    /// A backbone with what finds objects on it, under detectron2's names.
+    Detector,
 }
 
 impl Kind {
@@ -33,6 +35,7 @@ impl Kind {
             Kind::Encoder => "encoder",
             Kind::Full => "full",
             Kind::Classifier => "classifier",
+            Kind::Detector => "detector",
         }
     }
 }
@@ -46,7 +49,7 @@ impl fmt::Display for Kind {
 /// What a checkpoint written by longmae says about itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metadata {
-    /// Encoder alone, the full model, or a classifier.
+    /// Encoder alone, the full model, a classifier or a detector.
     pub kind: Kind,
     /// Sizes, normalisation and training.
     pub info: ModelInfo,
@@ -87,11 +90,12 @@ impl Metadata {
             "encoder" => Kind::Encoder,
             "full" => Kind::Full,
             "classifier" => Kind::Classifier,
+            "detector" => Kind::Detector,
             other => {
                 return Err(bad(
                     path,
                     KEY_KIND,
-                    format!("is `{other}`, expected `encoder`, `full` or `classifier`"),
+                    format!("is `{other}`, expected `encoder`, `full`, `classifier` or `detector`"),
                 ));
             }
         };

@@ -47,6 +47,7 @@ pub fn metadata(
         loss,
         code_version: env!("CARGO_PKG_VERSION").to_owned(),
         classifier: None,
+        detector: None,
     };
     // What a machine chose for itself is no part of what was computed.
     let mut flags = settings.flags.clone();

@@ -110,7 +110,12 @@ pub fn schedule<P: Plan>(settings: &P::Settings) -> anyhow::Result<Lines> {
             format!("{epochs} epochs; --data tells how many steps that is"),
         )]);
     }
-    let sources = Sources::open(common)?;
+    schedule_of::<P>(settings, &Sources::open(common)?)
+}
+
+/// The same of images that were opened.
+pub fn schedule_of<P: Plan>(settings: &P::Settings, sources: &Sources) -> anyhow::Result<Lines> {
+    let common = settings.common();
     let per_epoch = sources.steps_per_epoch(common)?;
     let config = train_config::<P>(settings, per_epoch)?;
     let mut lines = vec![

@@ -27,6 +27,8 @@ pub const ENCODER: &str = "encoder.safetensors";
 pub const CLASSIFIER: &str = "classifier.safetensors";
 /// A linear probe with its encoder, written at its end.
 pub const PROBE: &str = "probe.safetensors";
+/// A detector, written at its end.
+pub const DETECTOR: &str = "detector.safetensors";
 /// The loss curve.
 pub const LOSS: &str = "loss.svg";
 const CHANGES: &str = "changes.jsonl";
@@ -232,7 +234,7 @@ pub fn prepare_out(path: &Path) -> anyhow::Result<()> {
 
 /// Whether a folder has anything of a run in it.
 fn holds_run(path: &Path) -> bool {
-    [RECIPE, CHECKPOINTS, ENCODER, CLASSIFIER, PROBE, METRICS]
+    [RECIPE, CHECKPOINTS, ENCODER, CLASSIFIER, PROBE, DETECTOR, METRICS]
         .iter()
         .any(|name| path.join(name).exists())
 }

@@ -21,8 +21,8 @@ pub use batches::{RunBatches, loader_config};
 pub use curve::Chart;
 pub use data::Sources;
 pub use folder::{
-    CHECKPOINTS, CLASSIFIER, ENCODER, LOSS, METRICS, PROBE, RECIPE, RECONSTRUCTIONS, RunFolder,
-    prepare_out,
+    CHECKPOINTS, CLASSIFIER, DETECTOR, ENCODER, LOSS, METRICS, PROBE, RECIPE, RECONSTRUCTIONS,
+    RunFolder, prepare_out,
 };
 pub use observer::Events;
 pub use plan::{Lead, Plan, Prepared};

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use longmae_train::{BestBy, Collective, OptimizerConfig, Task, TrainConfig, Trainer, Watch};
+use longmae_train::{
+    BestBy, Collective, Decay, OptimizerConfig, Task, TrainConfig, Trainer, Watch,
+};
 use toml::Table;
 
 use super::curve::Chart;
@@ -30,6 +32,11 @@ pub trait Plan: Sized {
 
     /// How it is optimised.
     fn optimizer(settings: &Self::Settings) -> OptimizerConfig;
+
+    /// How its learning rate falls after the warm-up.
+    fn decay(_settings: &Self::Settings) -> Decay {
+        Decay::Cosine
+    }
 
     /// The number that says which checkpoint is best, where there is validation.
     fn best() -> BestBy;

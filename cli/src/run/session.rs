@@ -193,6 +193,7 @@ pub fn train_config<P: Plan>(
             min_lr: common.min_lr,
             warmup_epochs: common.warmup_epochs.unwrap_or(epochs / 20.0),
             epochs,
+            decay: P::decay(settings),
         },
         optimizer: P::optimizer(settings),
         clip_grad: common.clip_grad,

@@ -5,9 +5,10 @@ use std::path::Path;
 use anyhow::bail;
 use candle_core::{Device, Tensor, Var};
 use longmae_ops::{Param, Params};
+use longmae_patching::PatchGrid;
 use longmae_vit::{Preset, TowerConfig, VitConfig};
 use longmae_weights::{
-    Adapt, Adaptation, Checkpoint, Error, Known, ModelInfo, TowerInfo, is_decoder,
+    Adapt, Adaptation, Checkpoint, Error, Known, LoadOptions, ModelInfo, TowerInfo, is_decoder,
 };
 
 use super::flags::{DataFlags, EncoderFlags};
@@ -74,6 +75,7 @@ pub fn encoder_info(vit: &VitConfig, images: &DataFlags) -> ModelInfo {
         loss: None,
         code_version: env!("CARGO_PKG_VERSION").to_owned(),
         classifier: None,
+        detector: None,
     }
 }
 
@@ -141,7 +143,7 @@ pub fn load_encoder(path: &Path, params: &Params, common: &Common) -> anyhow::Re
     let encoder: Vec<Param> =
         there.into_iter().filter(|param| longmae_weights::is_encoder(&param.name)).collect();
     let mut vars = vars(&encoder);
-    vars.extend(unused_norm(&checkpoint, &vars)?);
+    vars.extend(unused(&checkpoint, &vars, &["norm.weight", "norm.bias"])?);
     let mut how = adapt(common);
     if common.allow_partial {
         how = how.allowing_partial();
@@ -202,20 +204,77 @@ pub fn new_norm(fresh: &[Param]) -> Option<String> {
     few("new, since the file's norm comes after a mean of all tokens", &names)
 }
 
-/// Takes the place of the encoder's norm where the model has none: after the mean of all tokens another one begins anew.
-fn unused_norm(
+/// Takes the place of what the file has and the model has not: an encoder's norm, where after the mean of all tokens another
+/// one begins anew.
+fn unused(
     checkpoint: &Checkpoint,
     vars: &[(String, Var)],
+    names: &[&str],
 ) -> anyhow::Result<Vec<(String, Var)>> {
     let mut unused = Vec::new();
-    for name in ["norm.weight", "norm.bias"] {
+    for name in names {
         let known = vars.iter().any(|(known, _)| known == name);
         if let Some(shape) = checkpoint.shape(name).filter(|_| !known) {
             let zeros = Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu)?;
-            unused.push((name.to_owned(), Var::from_tensor(&zeros)?));
+            unused.push(((*name).to_owned(), Var::from_tensor(&zeros)?));
         }
     }
     Ok(unused)
+}
+
+/// What stands before the encoder's names in a detector.
+const NET: &str = "backbone.net.";
+/// What older files of detectron2 have beside parameters.
+const BUFFERS: [&str; 3] = ["pixel_mean", "pixel_std", "proposal_generator.anchor_generator."];
+
+/// Loads the weights to start from into a detector whose positions are of the grid `pretrained`: a whole detector, or an
+/// encoder into the backbone, where what follows it and its relative positions are left at their start.
+pub fn load_detector(
+    path: &Path,
+    params: &Params,
+    common: &Common,
+    pretrained: PatchGrid,
+) -> anyhow::Result<Started> {
+    let checkpoint = open_weights(path)?;
+    check_heads(&checkpoint, common)?;
+    if checkpoint.left_out().iter().any(|name| name.starts_with("roi_heads.")) {
+        return load_whole_detector(&checkpoint, params, common.allow_partial);
+    }
+    let all = vars(&params.all());
+    let inner = |name: &str| {
+        let name = name.strip_prefix(NET)?;
+        (!name.contains(".rel_pos_")).then(|| name.to_owned())
+    };
+    let mut encoder: Vec<(String, Var)> =
+        all.iter().filter_map(|(name, var)| Some((inner(name)?, var.clone()))).collect();
+    encoder.extend(unused(&checkpoint, &encoder, &["cls_token", "norm.weight", "norm.bias"])?);
+    let mut how = Adapt::to_grid([pretrained.rows(), pretrained.cols()]);
+    if common.allow_partial {
+        how = how.allowing_partial();
+    }
+    let mut started = load(&checkpoint, &checkpoint.adapt_encoder(&encoder, &how)?)?;
+    let fresh = all.into_iter().map(|(name, _)| name).filter(|name| inner(name).is_none());
+    started.left.extend(few("new in the detector", &fresh.collect::<Vec<_>>()));
+    Ok(started)
+}
+
+/// Loads a whole detector under detectron2's names; all must fit, unless a part may.
+pub fn load_whole_detector(
+    checkpoint: &Checkpoint,
+    params: &Params,
+    allow_partial: bool,
+) -> anyhow::Result<Started> {
+    let own = checkpoint.under_own_names();
+    let mut all = vars(&params.all());
+    let buffers: Vec<&str> =
+        own.names().filter(|name| BUFFERS.iter().any(|start| name.starts_with(start))).collect();
+    all.extend(unused(&own, &all, &buffers)?);
+    let report = own.load_into_with(&all, LoadOptions { allow_partial })?;
+    let left = [
+        few("left at its initial value", &report.initial),
+        few("left in the file", &report.skipped),
+    ];
+    Ok(Started { adapted: Vec::new(), left: left.into_iter().flatten().collect() })
 }
 
 /// The number of heads is in no tensor's shape: with another one, weights would load and mean something else.

@@ -118,6 +118,8 @@ struct Chosen {
     left: Vec<String>,
     /// What is not as it should be in what goes along.
     faults: Vec<String>,
+    /// The file's own names of the rest of a detector, which goes along as it is.
+    detector: Vec<String>,
 }
 
 impl Chosen {
@@ -129,13 +131,24 @@ impl Chosen {
         let (names, left): (Vec<String>, Vec<String>) =
             checkpoint.names().map(str::to_owned).partition(|name| goes(name));
         let some = |part: fn(&str) -> bool| names.iter().any(|name| part(name));
+        let detector = Self::detector(checkpoint, args);
         let kind = match checkpoint.kind() {
+            _ if !detector.is_empty() => Kind::Detector,
             _ if some(is_decoder) => Kind::Full,
             Some(Kind::Classifier) if some(is_classifier) => Kind::Classifier,
             _ => Kind::Encoder,
         };
         let faults = Self::faults(checkpoint, &names, kind, args.to);
-        Self { kind, names, left, faults }
+        Self { kind, names, left, faults, detector }
+    }
+
+    /// What of a whole detector is no encoder's, where it is to stay one.
+    fn detector(checkpoint: &Checkpoint, args: &Args) -> Vec<String> {
+        let both = [checkpoint.layout(), Some(args.to)];
+        let stays = both == [Some(Layout::Detectron2); 2] && !args.encoder_only;
+        let left = checkpoint.left_out();
+        let whole = left.iter().any(|name| name.starts_with("roi_heads."));
+        if stays && whole { left.to_vec() } else { Vec::new() }
     }
 
     fn faults(checkpoint: &Checkpoint, names: &[String], kind: Kind, to: Layout) -> Vec<String> {
@@ -176,7 +189,12 @@ impl Chosen {
         let tensors: Vec<_> =
             self.names.iter().map(read).collect::<longmae_weights::Result<_>>()?;
         let recipe = checkpoint.metadata().and_then(|metadata| metadata.recipe.clone());
-        Ok(export(&tensors, &Metadata { kind: self.kind, info, recipe }, to)?)
+        let mut export = export(&tensors, &Metadata { kind: self.kind, info, recipe }, to)?;
+        let own = checkpoint.under_own_names();
+        for name in &self.detector {
+            export.tensors.push((name.clone(), own.tensor(name, &Device::Cpu)?));
+        }
+        Ok(export)
     }
 
     fn tell(&self, checkpoint: &Checkpoint, export: &Export, out: &Path) {
@@ -189,10 +207,11 @@ impl Chosen {
             export.layout,
             self.kind
         ));
+        let rest = if self.detector.is_empty() { checkpoint.left_out() } else { &[] };
         let lists = [
             ("left behind", &self.left[..]),
             ("not in this layout", &export.left_out),
-            ("left in the file", checkpoint.left_out()),
+            ("left in the file", rest),
         ];
         for (what, names) in lists.into_iter().filter(|(_, names)| !names.is_empty()) {
             line(format!("{what}: {}", shown(names)));

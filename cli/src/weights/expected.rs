@@ -88,6 +88,7 @@ mod tests {
                 loss: None,
                 code_version: "0".into(),
                 classifier: None,
+                detector: None,
             };
             assert_eq!(expected(&info).unwrap(), all);
             info.decoder = None;

@@ -140,7 +140,15 @@ fn model(checkpoint: &Checkpoint, described: &Described) {
     let Some(metadata) = checkpoint.metadata() else {
         return pair("said by", "shapes, JSON files beside it, and convention".to_owned());
     };
+    if let Some(detector) = &info.detector {
+        pair("trained at", format!("{0}x{0}", detector.image_size));
+        let few: Vec<&str> =
+            detector.categories.iter().take(SHOWN).map(|category| category.name.as_str()).collect();
+        let more = if detector.categories.len() > SHOWN { ", ..." } else { "" };
+        pair("categories", format!("{}: {}{more}", detector.categories.len(), few.join(", ")));
+    }
     match &info.classifier {
+        None if info.detector.is_some() => {}
         Some(head) => {
             pair("pool", head.pool.clone());
             let few = head.classes.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>();

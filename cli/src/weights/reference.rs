@@ -8,12 +8,12 @@ use longmae_train::Checkpoints;
 
 use crate::download::bar;
 use crate::exit::usage;
-use crate::run::{CHECKPOINTS, CLASSIFIER, ENCODER};
+use crate::run::{CHECKPOINTS, CLASSIFIER, DETECTOR, ENCODER};
 
 /// The whole model in a repository. `model.safetensors` would be taken for a file of transformers.
 pub const FULL: &str = "mae.safetensors";
 /// What is looked for where no file is named: the more of a model the better.
-const CANDIDATES: [&str; 4] = [FULL, CLASSIFIER, ENCODER, "model.safetensors"];
+const CANDIDATES: [&str; 5] = [FULL, CLASSIFIER, DETECTOR, ENCODER, "model.safetensors"];
 
 /// A model of the Hub by its reference.
 pub fn model(text: &str) -> anyhow::Result<Reference> {

@@ -22,7 +22,7 @@ impl Transformers {
         let metadata = checkpoint.metadata().with_context(|| path.display().to_string())?;
         let layout = match metadata.kind {
             Kind::Full => Layout::HfVitMae,
-            Kind::Encoder | Kind::Classifier => Layout::HfVit,
+            Kind::Encoder | Kind::Classifier | Kind::Detector => Layout::HfVit,
         };
         let mut tensors = Vec::new();
         for name in checkpoint.names() {

@@ -117,9 +117,11 @@ fn metadata(checkpoint: &Checkpoint, found: &ModelInfo) -> anyhow::Result<Vec<St
     let mut faults = differing("the file's metadata", &sizes);
     faults.extend(key_bias(checkpoint, found.key_bias, said.key_bias)?);
     let head = checkpoint.names().any(|name| name.starts_with("head."));
+    let heads = checkpoint.left_out().iter().any(|name| name.starts_with("roi_heads."));
     let holds = match (found.decoder.is_some(), head && metadata.kind == Kind::Classifier) {
         (true, _) => Kind::Full,
         (false, true) => Kind::Classifier,
+        (false, false) if heads => Kind::Detector,
         (false, false) => Kind::Encoder,
     };
     if metadata.kind != holds {

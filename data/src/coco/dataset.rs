@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::annotations::{CocoAnnotations, CocoImage, wrong};
+use super::annotations::{CocoAnnotations, CocoCategory, CocoImage, wrong};
 use super::splits::{Split, is_of_instances};
 use crate::decode::DecodeOptions;
 use crate::error::{Error, Result};
@@ -24,6 +24,7 @@ const DEFAULT_SPLIT: &str = "train2017";
 #[derive(Clone, Debug)]
 pub struct Coco {
     options: DecodeOptions,
+    categories: Vec<CocoCategory>,
     classes: Vec<String>,
     images: Vec<Entry>,
 }
@@ -32,6 +33,8 @@ pub struct Coco {
 struct Entry {
     path: PathBuf,
     id: String,
+    /// The image's number in its file of annotations, if there is one.
+    number: Option<i64>,
     target: Target,
 }
 
@@ -52,7 +55,21 @@ impl Entry {
             true => Target::Instances(Instances { size, list: instances }),
             false => Target::None,
         };
-        Ok(Self { path: folder.join(&file_name), id: format!("{prefix}{file_name}"), target })
+        let path = folder.join(&file_name);
+        Ok(Self { path, id: format!("{prefix}{file_name}"), number: Some(id), target })
+    }
+
+    /// What is known of it.
+    fn annotated(&self) -> Result<CocoImage> {
+        let (Some(id), Target::Instances(instances)) = (self.number, &self.target) else {
+            return Err(wrong(&self.path, "this image has no annotations".into()));
+        };
+        Ok(CocoImage {
+            id,
+            file_name: Some(self.id.clone()),
+            size: Some(instances.size),
+            instances: instances.list.clone(),
+        })
     }
 }
 
@@ -70,7 +87,7 @@ impl Coco {
     ) -> Result<Self> {
         let root = root.as_ref();
         check_folder(root)?;
-        let mut coco = Self { options, classes: Vec::new(), images: Vec::new() };
+        let mut coco = Self::empty(options);
         let mut seen = Vec::new();
         for name in splits.unwrap_or(DEFAULT_SPLIT).split('+').map(str::trim) {
             if seen.contains(&name) {
@@ -96,9 +113,43 @@ impl Coco {
         options: DecodeOptions,
     ) -> Result<Self> {
         check_folder(images.as_ref())?;
-        let mut coco = Self { options, classes: Vec::new(), images: Vec::new() };
+        let mut coco = Self::empty(options);
         coco.add(images.as_ref(), annotations.as_ref(), "")?;
         Ok(coco)
+    }
+
+    fn empty(options: DecodeOptions) -> Self {
+        Self { options, categories: Vec::new(), classes: Vec::new(), images: Vec::new() }
+    }
+
+    /// The categories that objects count, in the order of their numbers.
+    pub fn categories(&self) -> &[CocoCategory] {
+        &self.categories
+    }
+
+    /// The number that a file of annotations gives an image, or `None` without one and beyond the end.
+    pub fn image_id(&self, index: usize) -> Option<i64> {
+        self.images.get(index)?.number
+    }
+
+    /// All that is known of the images, as a file of annotations says it: what detections are compared with.
+    ///
+    /// # Errors
+    /// [`Error::Annotations`] where splits use a number for two images, or an image has no annotations.
+    pub fn annotations(&self) -> Result<CocoAnnotations> {
+        let mut images = self.images.iter().map(Entry::annotated).collect::<Result<Vec<_>>>()?;
+        images.sort_by_key(|image| image.id);
+        if let Some(pair) = images.windows(2).find(|pair| pair[0].id == pair[1].id) {
+            let name = |image: &CocoImage| image.file_name.clone().unwrap_or_default();
+            let reason = format!(
+                "two images have the id {}: {} and {}",
+                pair[0].id,
+                name(&pair[0]),
+                name(&pair[1])
+            );
+            return Err(wrong(Path::new("the splits together"), reason));
+        }
+        Ok(CocoAnnotations { categories: self.categories.clone(), images, annotated: true })
     }
 
     /// The path of an image, or `None` beyond the end.
@@ -111,9 +162,9 @@ impl Coco {
         if !annotated && is_of_instances(file) {
             return Err(wrong(file, "it has no list of annotations".into()));
         }
-        let classes: Vec<_> = categories.into_iter().map(|category| category.name).collect();
+        let classes: Vec<_> = categories.iter().map(|category| category.name.clone()).collect();
         if self.classes.is_empty() {
-            self.classes = classes;
+            (self.classes, self.categories) = (classes, categories);
         } else if annotated && classes != self.classes {
             let (found, expected) = (classes.len(), self.classes.len());
             return Err(wrong(
@@ -133,7 +184,8 @@ impl Coco {
         let listed = ImageFolder::open(folder, self.options)?;
         self.images.extend((0..listed.len()).filter_map(|i| {
             let path = listed.path(i)?.to_path_buf();
-            Some(Entry { path, id: format!("{prefix}{}", listed.id(i)), target: Target::None })
+            let id = format!("{prefix}{}", listed.id(i));
+            Some(Entry { path, id, number: None, target: Target::None })
         }));
         Ok(())
     }

@@ -122,7 +122,8 @@ impl<B> Worker<B> {
         let mut rng = stream(seed, epoch, position, Purpose::Crop);
         let (id, target) = (sample.id.clone(), sample.target.clone());
         samples.add(|pixels| {
-            let shape = self.transform.append(&sample.picture, &mut rng, pixels)?;
+            let (shape, target) =
+                self.transform.append_with(&sample.picture, target, &mut rng, pixels)?;
             Ok(Item { id, shape, target, seed, epoch, position })
         })
     }

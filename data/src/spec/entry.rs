@@ -10,13 +10,16 @@ use longmae_hub::{Hub, Progress, Reference, RepoKind};
 use super::{OpenOptions, refused};
 use crate::error::Result;
 use crate::source::Source;
-use crate::{Ade20k, Coco, Demo, ImageFolder, Packed, PackedKind, PackedPart, PathList, Synthetic};
+use crate::{
+    Ade20k, Coco, DecodeOptions, Demo, ImageFolder, Packed, PackedKind, PackedPart, PathList,
+    Synthetic,
+};
 #[cfg(feature = "shards")]
 use crate::{ParquetFiles, WebDataset};
 
 /// The names of sources, for messages.
 const KNOWN: &str = "a folder, list:FILE, wds:PATTERN, parquet:PATTERN, hf://datasets/ORG/NAME[#SPLIT], \
-    coco:FOLDER[#SPLIT+SPLIT], ade20k:FOLDER[#SPLIT], mnist:, fashion-mnist:, cifar10: or \
+    coco:FOLDER[#SPLIT+SPLIT|#FILE.json], ade20k:FOLDER[#SPLIT], mnist:, fashion-mnist:, cifar10: or \
     cifar100:FOLDER[#train|test], demo, synthetic";
 
 /// One source.
@@ -73,6 +76,14 @@ impl Entry {
         })
     }
 
+    /// Opens a source of images with their objects; none if this is no such source.
+    pub fn open_coco(&self, decode: DecodeOptions) -> Option<Result<Coco>> {
+        match self {
+            Self::Coco(path, part) => Some(open_coco(path, part.as_deref(), decode)),
+            _ => None,
+        }
+    }
+
     pub fn open(&self, options: &OpenOptions) -> Result<Arc<dyn Source>> {
         let decode = options.decode;
         Ok(match self {
@@ -90,7 +101,7 @@ impl Entry {
             Self::WebDataset(pattern) => Arc::new(WebDataset::open(pattern, decode)?),
             #[cfg(feature = "shards")]
             Self::Parquet(pattern) => Arc::new(ParquetFiles::open(pattern, decode)?),
-            Self::Coco(path, split) => Arc::new(Coco::open(path, split.as_deref(), decode)?),
+            Self::Coco(path, part) => Arc::new(open_coco(path, part.as_deref(), decode)?),
             Self::Ade20k(path, split) => Arc::new(Ade20k::open(path, split.as_deref(), decode)?),
             Self::Packed(kind, path, part) => Arc::new(Packed::open(*kind, path, *part, decode)?),
             #[cfg(feature = "hub")]
@@ -109,6 +120,14 @@ fn place(rest: &str, text: &str) -> Result<(PathBuf, Option<String>)> {
         return Err(refused(text, "a place must follow the colon, and a part the #"));
     }
     Ok((PathBuf::from(place), part))
+}
+
+/// Splits of a folder, or the images of a folder with a file of annotations, by the end of its name.
+fn open_coco(folder: &Path, part: Option<&str>, decode: DecodeOptions) -> Result<Coco> {
+    match part.filter(|part| part.ends_with(".json")) {
+        Some(file) => Coco::from_files(folder, file, decode),
+        None => Coco::open(folder, part, decode),
+    }
 }
 
 /// A part is `train` or `test`.

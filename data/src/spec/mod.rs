@@ -12,10 +12,11 @@ use entry::Entry;
 pub use options::OnProgress;
 pub use options::OpenOptions;
 
-use crate::Join;
+use crate::decode::DecodeOptions;
 use crate::error::{Error, Result};
 use crate::join::MAX_WEIGHT;
 use crate::source::Source;
+use crate::{Coco, Join};
 
 /// What data is wanted, not yet looked at: `FOLDER`, `KIND:PLACE` or `KIND:PLACE#PART`.
 ///
@@ -26,7 +27,8 @@ use crate::source::Source;
 /// | `wds:PATTERN` | tars, a [`WebDataset`](crate::WebDataset) |
 /// | `parquet:PATTERN` | [`ParquetFiles`](crate::ParquetFiles) |
 /// | `hf://datasets/ORG/NAME[@REV][/PATH][#SPLIT]` | a dataset of the Hugging Face Hub (feature `hub`) |
-/// | `coco:FOLDER[#SPLIT+SPLIT]` | [`Coco`](crate::Coco) |
+/// | `coco:FOLDER[#SPLIT+SPLIT]` | [`Coco`] |
+/// | `coco:FOLDER#FILE.json` | the images below a folder, with a file of annotations in COCO's format: [`Coco::from_files`] |
 /// | `ade20k:FOLDER[#SPLIT]` | [`Ade20k`](crate::Ade20k) |
 /// | `mnist:`, `fashion-mnist:`, `cifar10:`, `cifar100:` with `FOLDER[#train\|test]` | [`Packed`](crate::Packed) |
 /// | `demo`, `synthetic` | [`Demo`](crate::Demo), [`Synthetic`](crate::Synthetic) |
@@ -94,6 +96,24 @@ impl Spec {
     }
 }
 
+impl Spec {
+    /// Opens images with their objects, which only `coco:` has: one such source, without a weight.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for other sources, and what [`Coco::open`] refuses.
+    pub fn open_coco(&self, decode: DecodeOptions) -> Result<Coco> {
+        let only = match self.entries.as_slice() {
+            [(entry, 1.0)] => entry.open_coco(decode),
+            _ => None,
+        };
+        only.unwrap_or_else(|| {
+            let expected = "images with boxes: coco:FOLDER[#SPLIT+SPLIT], or \
+                            coco:IMAGES#ANNOTATIONS.json";
+            Err(refused(&self.to_string(), expected))
+        })
+    }
+}
+
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, (entry, weight)) in self.entries.iter().enumerate() {
@@ -126,6 +146,7 @@ mod tests {
             #[cfg(feature = "shards")]
             "parquet:/data/*.parquet",
             "coco:/data/coco#train2017+unlabeled2017",
+            "coco:/data/images#/data/instances.json",
             "ade20k:/data/ade",
             "fashion-mnist:/data/f#test",
             "10*coco:/data/coco;0.5*/data/others",

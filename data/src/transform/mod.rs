@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::image::Planar;
 use crate::picture::Picture;
 pub use crate::size::Size;
+use crate::source::Target;
 
 /// From a decoded image to a model's input.
 pub trait Transform: Send + Sync {
@@ -42,6 +43,21 @@ pub trait Transform: Send + Sync {
         rng: &mut dyn RngCore,
         pixels: &mut Vec<f32>,
     ) -> Result<[usize; 3]>;
+
+    /// As [`append`](Self::append), with what is to be learnt about the picture, and gives that too: boxes and outlines
+    /// move with the pixels. By default it stays as it is.
+    ///
+    /// # Errors
+    /// See [`append`](Self::append).
+    fn append_with(
+        &self,
+        picture: &Picture,
+        target: Target,
+        rng: &mut dyn RngCore,
+        pixels: &mut Vec<f32>,
+    ) -> Result<([usize; 3], Target)> {
+        Ok((self.append(picture, rng, pixels)?, target))
+    }
 
     /// Transforms a picture to `[channels, height, width]`.
     ///

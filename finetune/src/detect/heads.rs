@@ -9,7 +9,7 @@ use super::box_head::{BoxHead, BoxHeadConfig, BoxOutput, Truth};
 use super::boxes::{Corners, clip, has_inside};
 use super::coding::BoxCoding;
 use super::detection::{Detection, Selection, select};
-use super::losses::{BoxLoss, Losses};
+use super::losses::{BoxLoss, Losses, nothing};
 use super::mask_head::{MaskHead, MaskHeadConfig, MaskTruth};
 use super::matching::{Label, Matcher, sample};
 use super::pooler::Pooler;
@@ -89,8 +89,8 @@ impl Heads {
         Ok(Self { config, stages, mask_head, compute: params.compute() })
     }
 
-    /// What proposals of a batch cost: `loss_cls` and `loss_box_reg` (in a cascade of each stage), and `loss_mask`, which is
-    /// left out where no proposal is an object.
+    /// What proposals of a batch cost: `loss_cls` and `loss_box_reg` (in a cascade of each stage), and `loss_mask`, if there
+    /// is a head for masks. Where there is nothing to compare, a loss is a zero with gradients of zero.
     ///
     /// `maps` are the pyramid's, of which as many are pooled as there are strides.
     ///
@@ -108,49 +108,63 @@ impl Heads {
         let mut losses = Losses::default();
         let mut candidates = sampled.clone();
         for (i, stage) in self.stages.iter().enumerate() {
-            if candidates.is_empty() {
-                break;
-            }
-            let rois: Vec<Roi> = candidates.iter().map(|candidate| candidate.roi).collect();
-            let corners: Vec<Corners> = rois.iter().map(|roi| roi.corners).collect();
+            let rois = rois_or_any(candidates.iter().map(|candidate| candidate.roi));
             let output = self.run(maps, &rois, stage, true)?;
-            let truths: Vec<Truth> = candidates.iter().map(|candidate| candidate.truth).collect();
-            let [classes, boxes] = stage.head.losses(
-                &output,
-                stage.coding,
-                self.config.box_loss,
-                &corners,
-                &truths,
-            )?;
+            let [classes, boxes] = self.stage_losses(stage, &output, &candidates)?;
             let name = |name: &str| match self.stages.len() {
                 1 => name.to_owned(),
                 _ => format!("{name}_stage{i}"),
             };
             losses.add(name("loss_cls"), classes);
             losses.add(name("loss_box_reg"), boxes);
-            if let Some(next) = self.stages.get(i + 1) {
+            if let Some(next) = self.stages.get(i + 1).filter(|_| !candidates.is_empty()) {
                 let found = self.next(stage, &output, &rois, sizes)?;
                 let kept = found.into_iter().filter(|roi| has_inside(roi.corners)).collect();
                 candidates = self.match_again(next, kept, targets);
             }
         }
         if let Some(head) = &self.mask_head {
-            let objects = sampled.iter().filter_map(|candidate| {
-                Some((candidate.roi, &targets[candidate.roi.image], candidate.object?))
-            });
-            let (rois, truths): (Vec<Roi>, Vec<MaskTruth<'_>>) = objects
-                .map(|(roi, target, i)| {
-                    let (class, mask) = (target.classes[i], &target.masks[i]);
-                    (roi, MaskTruth { corners: roi.corners, class, mask })
-                })
-                .unzip();
-            if !rois.is_empty() {
-                let logits =
-                    head.forward(&self.mask_pooler()?.forward(maps, &rois, self.compute)?)?;
-                losses.add("loss_mask", head.loss(&logits, &truths)?);
-            }
+            losses.add("loss_mask", self.mask_loss(head, maps, &sampled, targets)?);
         }
         Ok(losses)
+    }
+
+    /// What a stage's judgement of its candidates costs.
+    fn stage_losses(
+        &self,
+        stage: &Stage,
+        output: &BoxOutput,
+        candidates: &[Candidate],
+    ) -> Result<[Tensor; 2]> {
+        if candidates.is_empty() {
+            return Ok([nothing(&output.logits)?, nothing(&output.differences)?]);
+        }
+        let corners: Vec<Corners> = candidates.iter().map(|x| x.roi.corners).collect();
+        let truths: Vec<Truth> = candidates.iter().map(|candidate| candidate.truth).collect();
+        stage.head.losses(output, stage.coding, self.config.box_loss, &corners, &truths)
+    }
+
+    /// What the masks of those candidates cost that are objects.
+    fn mask_loss(
+        &self,
+        head: &MaskHead,
+        maps: &[Tensor],
+        sampled: &[Candidate],
+        targets: &[Target],
+    ) -> Result<Tensor> {
+        let objects = sampled.iter().filter_map(|candidate| {
+            Some((candidate.roi, &targets[candidate.roi.image], candidate.object?))
+        });
+        let (rois, truths): (Vec<Roi>, Vec<MaskTruth<'_>>) = objects
+            .map(|(roi, target, i)| {
+                let (class, mask) = (target.classes[i], &target.masks[i]);
+                (roi, MaskTruth { corners: roi.corners, class, mask })
+            })
+            .unzip();
+        let pooled =
+            self.mask_pooler()?.forward(maps, &rois_or_any(rois.into_iter()), self.compute)?;
+        let logits = head.forward(&pooled)?;
+        if truths.is_empty() { nothing(&logits) } else { head.loss(&logits, &truths) }
     }
 
     /// The best boxes of each image, with masks if there is a head for them.
@@ -163,18 +177,16 @@ impl Heads {
         proposals: &[Vec<Corners>],
         sizes: &[(usize, usize)],
     ) -> Result<Vec<Vec<Detection>>> {
-        let mut rois: Vec<Roi> = proposals
-            .iter()
-            .enumerate()
+        let each = proposals.iter().enumerate();
+        let mut rois: Vec<Roi> = each
             .flat_map(|(image, own)| {
                 own.iter().map(move |corners| Roi { image, corners: *corners })
             })
             .collect();
         let mut found: Vec<Vec<Detection>> = vec![Vec::new(); sizes.len()];
-        let Some(last) = self.stages.len().checked_sub(1) else { return Ok(found) };
-        if rois.is_empty() {
+        let Some(last) = self.stages.len().checked_sub(1).filter(|_| !rois.is_empty()) else {
             return Ok(found);
-        }
+        };
         let mut likely: Option<Tensor> = None;
         for (i, stage) in self.stages.iter().enumerate() {
             let output = self.run(maps, &rois, stage, false)?;
@@ -184,16 +196,7 @@ impl Heads {
                 None => own,
             };
             if i == last {
-                let corners: Vec<Corners> = rois.iter().map(|roi| roi.corners).collect();
-                let boxes = stage.head.decode(&output, stage.coding, &corners)?;
-                let scores: Vec<Vec<f32>> = (&sum / self.stages.len() as f64)?.to_vec2()?;
-                for (image, (found, size)) in found.iter_mut().zip(sizes).enumerate() {
-                    let own: Vec<usize> =
-                        (0..rois.len()).filter(|i| rois[*i].image == image).collect();
-                    let boxes: Vec<&[Corners]> = own.iter().map(|i| boxes[*i].as_slice()).collect();
-                    let scores: Vec<&[f32]> = own.iter().map(|i| scores[*i].as_slice()).collect();
-                    *found = select(&boxes, &scores, *size, &self.config.selection);
-                }
+                found = self.select(stage, &output, &sum, &rois, sizes)?;
             } else {
                 rois = self.next(stage, &output, &rois, sizes)?;
             }
@@ -201,6 +204,27 @@ impl Heads {
         }
         self.add_masks(maps, &mut found)?;
         Ok(found)
+    }
+
+    /// The best boxes of each image by the last stage's boxes and all stages' likelihoods, whose `sum` is given.
+    fn select(
+        &self,
+        stage: &Stage,
+        output: &BoxOutput,
+        sum: &Tensor,
+        rois: &[Roi],
+        sizes: &[(usize, usize)],
+    ) -> Result<Vec<Vec<Detection>>> {
+        let corners: Vec<Corners> = rois.iter().map(|roi| roi.corners).collect();
+        let boxes = stage.head.decode(output, stage.coding, &corners)?;
+        let scores: Vec<Vec<f32>> = (sum / self.stages.len() as f64)?.to_vec2()?;
+        let of_image = |(image, size): (usize, &(usize, usize))| {
+            let own: Vec<usize> = (0..rois.len()).filter(|i| rois[*i].image == image).collect();
+            let boxes: Vec<&[Corners]> = own.iter().map(|i| boxes[*i].as_slice()).collect();
+            let scores: Vec<&[f32]> = own.iter().map(|i| scores[*i].as_slice()).collect();
+            select(&boxes, &scores, *size, &self.config.selection)
+        };
+        Ok(sizes.iter().enumerate().map(of_image).collect())
     }
 
     fn add_masks(&self, maps: &[Tensor], found: &mut [Vec<Detection>]) -> Result<()> {
@@ -308,4 +332,10 @@ impl Heads {
         }
         all
     }
+}
+
+/// Regions to pool; if there are none, any one, whose judgement counts nothing but gives every parameter its gradient of zero.
+fn rois_or_any(rois: impl Iterator<Item = Roi>) -> Vec<Roi> {
+    let rois: Vec<Roi> = rois.collect();
+    if rois.is_empty() { vec![Roi { image: 0, corners: [0.0, 0.0, 1.0, 1.0] }] } else { rois }
 }

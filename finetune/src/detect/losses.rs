@@ -83,7 +83,9 @@ pub(super) fn cross_entropy(logits: &Tensor, classes: &[u32]) -> Result<Tensor> 
 
 /// A zero that depends on `x`, so that its variables get gradients where there is nothing to compare.
 pub(super) fn nothing(x: &Tensor) -> Result<Tensor> {
-    Ok((x.sum_all()? * 0.0)?)
+    // candle leaves out the gradient of a product with the number 0.
+    let sum = x.sum_all()?;
+    Ok((&sum * sum.zeros_like()?)?)
 }
 
 /// The losses of a detector, each a scalar, by detectron2's names.

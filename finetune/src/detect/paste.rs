@@ -8,12 +8,16 @@ pub fn paste(mask: &[f32], corners: Corners, (rows, cols): (usize, usize)) -> Ve
     let (width, height) = sides(corners);
     let col_taps = taps(corners[0], width, side, cols);
     let row_taps = taps(corners[1], height, side, rows);
+    // Most of an image is far from the box.
+    let touched = |taps: &[(usize, f32); 2]| taps.iter().any(|(_, weight)| *weight != 0.0);
+    let first = col_taps.iter().position(touched).unwrap_or(cols);
+    let last = col_taps.iter().rposition(touched).map_or(0, |last| last + 1);
     let mut pixels = vec![false; rows * cols];
     for (row, [low, high]) in row_taps.iter().enumerate() {
         if low.1 == 0.0 && high.1 == 0.0 {
             continue;
         }
-        for (col, across) in col_taps.iter().enumerate() {
+        for (col, across) in col_taps.iter().enumerate().take(last).skip(first) {
             let line = |row: usize| {
                 across.iter().map(|(col, weight)| weight * mask[row * side + col]).sum::<f32>()
             };

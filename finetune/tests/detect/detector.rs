@@ -207,3 +207,33 @@ fn layers_of_the_backbone_learn_more_slowly() {
     assert_eq!(of("roi_heads.box_head.2.fc1.weight").lr_scale, 1.0);
     assert_eq!(tuned.len(), case.params.trainable().len());
 }
+
+/// Images without an object, and without a proposal: every loss is there, finite, and gives every parameter a gradient.
+#[test]
+fn a_batch_without_objects_can_be_learned_from() {
+    for name in CASES {
+        let case = Case::new(name, FUSED);
+        let images = case.fixture.get("imgs");
+        let nothing = vec![Target::default(); case.sizes().len()];
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let losses = case.detector.losses(images, &case.sizes(), &nothing, None, &mut rng).unwrap();
+        let value = |part: &str| -> f32 {
+            let (_, value) = losses.parts.iter().find(|(name, _)| name == part).unwrap();
+            value.to_scalar().unwrap()
+        };
+        assert_eq!(losses.parts.len(), if name == "mask" { 5 } else { 9 });
+        assert_eq!([value("loss_rpn_loc"), value("loss_mask")], [0.0, 0.0]);
+        assert!(
+            value("loss_rpn_cls") > 0.0
+                && losses.total().unwrap().to_scalar::<f32>().unwrap().is_finite()
+        );
+        let gradients = longmae_ops::backward(&losses.total().unwrap()).unwrap();
+        for param in case.params.all().iter().filter(|param| param.trainable) {
+            let gradient =
+                gradients.get(&param.var).unwrap_or_else(|| panic!("{} has none", param.name));
+            let sum: f32 = gradient.abs().unwrap().sum_all().unwrap().to_scalar().unwrap();
+            assert!(sum.is_finite(), "{}", param.name);
+            assert!(!param.name.contains("mask_head") || sum == 0.0, "{}", param.name);
+        }
+    }
+}

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use longmae_train::{
-    Batches, BoxError, Checkpoints, Collective, Error, Every, MetricsLog, NamedParam, Observer,
-    Outcome, Result, SaveEvery, Schedule, Stateful, StepContext, StepKind, StepOutput, StepRecord,
-    Task, TrainConfig, Trainer, Watch,
+    Batches, BoxError, Checkpoints, Collective, Decay, Error, Every, MetricsLog, NamedParam,
+    Observer, Outcome, Result, SaveEvery, Schedule, Stateful, StepContext, StepKind, StepOutput,
+    StepRecord, Task, TrainConfig, Trainer, Watch,
 };
 
 use super::model::Model;
@@ -119,7 +119,8 @@ fn go(
     fate: Fate,
 ) -> Ended {
     let (rank, world) = (collective.rank(), collective.world());
-    let schedule = Schedule { lr: 1e-3, min_lr: 0.0, warmup_epochs: 0.5, epochs: 4.0 };
+    let schedule =
+        Schedule { lr: 1e-3, min_lr: 0.0, warmup_epochs: 0.5, epochs: 4.0, decay: Decay::Cosine };
     let config = TrainConfig {
         accum_iter,
         clip_grad: Some(1.0),

@@ -67,7 +67,7 @@ impl ModelCard {
     fn transformers(&self, info: &ModelInfo) -> String {
         let class = match self.transformers {
             Some(Kind::Full) => "ViTMAEForPreTraining",
-            Some(Kind::Encoder | Kind::Classifier) => "ViTModel",
+            Some(Kind::Encoder | Kind::Classifier | Kind::Detector) => "ViTModel",
             None => return format!("{}\n", why_not_transformers(info)),
         };
         let mut arguments = format!("\"{}\"", self.repo);

@@ -190,6 +190,7 @@ mod tests {
             loss: Some(0.12345678),
             code_version: "0.1.0".into(),
             classifier: None,
+            detector: None,
         }
     }
 

@@ -169,6 +169,7 @@ impl Beside {
             loss: None,
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
             classifier: None,
+            detector: None,
         })
     }
 

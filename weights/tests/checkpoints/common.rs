@@ -28,6 +28,7 @@ pub fn info() -> ModelInfo {
         loss: Some(0.7),
         code_version: "0.1.0".into(),
         classifier: None,
+        detector: None,
     }
 }
 

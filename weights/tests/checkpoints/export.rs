@@ -273,6 +273,7 @@ fn files_beside_the_weights_tell_what_shapes_do_not() {
         loss: ours.loss,
         code_version: ours.code_version.clone(),
         classifier: None,
+        detector: None,
         ..said
     };
     assert_eq!(training, ours);

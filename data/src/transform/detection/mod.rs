@@ -19,12 +19,14 @@
 
 mod clip;
 mod crop;
+mod input;
 mod jitter;
 mod mask;
 mod motion;
 mod resize;
 
 pub use crop::FixedSizeCrop;
+pub use input::{DetectionEval, DetectionTraining};
 pub use jitter::LargeScaleJitter;
 pub use motion::Motion;
 pub use resize::{ResizeScale, ResizeShortestEdge};
@@ -55,16 +57,8 @@ impl Detection {
     /// What decoding refuses, and [`Error::SizesDiffer`] if the image is not of the size that its annotations say.
     pub fn new(picture: &Picture, instances: Instances) -> Result<Self> {
         let image = picture.image()?.clone();
-        let (found, expected) = (Size::new(image.height, image.width)?, instances.size);
-        match found == expected {
-            true => Ok(Self { image, instances }),
-            false => Err(Error::SizesDiffer {
-                height: found.height,
-                width: found.width,
-                expected_height: expected.height,
-                expected_width: expected.width,
-            }),
-        }
+        check_size(&image, instances.size)?;
+        Ok(Self { image, instances })
     }
 
     /// The image and its objects after a motion.
@@ -102,6 +96,18 @@ impl Detection {
         self.instances.list = self.instances.list.iter().filter_map(visible).collect();
         self
     }
+}
+
+fn check_size(image: &Image, expected: Size) -> Result<()> {
+    if (image.height, image.width) == (expected.height, expected.width) {
+        return Ok(());
+    }
+    Err(Error::SizesDiffer {
+        height: image.height,
+        width: image.width,
+        expected_height: expected.height,
+        expected_width: expected.width,
+    })
 }
 
 fn clipped([x, y, width, height]: [f64; 4], size: Size) -> [f64; 4] {
