@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
+use longmae_data::rng::Purpose;
 use longmae_data::transform::detection::DetectionEval;
 use longmae_data::{
     Coco, Instance, Instances, Item, Loader, LoaderConfig, MaxCorrupt, Samples, Size, Source,
@@ -15,8 +16,6 @@ use longmae_vit::DropPath;
 
 use super::settings::Settings;
 use crate::run::{Common, RunBatches, loader_config};
-
-use longmae_data::rng::Purpose;
 
 /// A batch to train on.
 pub struct Batch {

@@ -97,8 +97,8 @@ mod tests {
         let grid = |side| PatchGrid::new((side, side), 16).unwrap();
         let vit = WindowedVitConfig::new(grid(1024), grid(224), Preset::Base.tower());
         let cost = Cost::of(&DetectorConfig::mask_rcnn(vit, 80, true));
-        // 4096 tokens x 12 blocks x 12 dim^2, by hand, is most of the backbone.
-        assert!((cost.backbone / 2e9 - 348.0).abs() < 120.0, "{}", cost.backbone / 2e9);
+        // By hand, in billions: 347.9 in linear layers, 104.7 in global attention, 12.6 in windows, 2.4 in patches.
+        assert!((cost.backbone / 2e9 - 467.6).abs() < 0.2, "{}", cost.backbone / 2e9);
         let forward = cost.forward() / 2e9;
         assert!((600.0..1000.0).contains(&forward), "{forward}");
     }
