@@ -29,7 +29,7 @@ class Case:
     name: str
     script: str
     pytorch: tuple
-    program: str  # `pretrain`, `encoder` or `finetune`
+    program: str  # `pretrain`, `encoder`, `finetune` or `detect`
     longmae: tuple
 
 
@@ -62,6 +62,12 @@ def finetune_case(task, precision):
     return Case(f"{name} {precision}", "pytorch_finetune.py", shared, "finetune", shared)
 
 
+def detect_case(precision):
+    """A step of ViTDet's Mask R-CNN with ViT-B on one image of 1024 x 1024, every block computed again in the backward pass."""
+    shared = (*flat({"--precision": precision}), "--checkpoint")
+    return Case(f"ViTDet {precision} grad-checkpoint", "pytorch_detect.py", shared, "detect", shared)
+
+
 def flat(options):
     return tuple(str(part) for option in options.items() for part in option)
 
@@ -73,7 +79,8 @@ def all_cases():
     for checkpoint in (False, True):
         cases += [pretrain_case(3136, p, 896, 2, 1, "base-long", checkpoint) for p in precisions]
     cases += [encoder_case(compiled) for compiled in (False, True)]
-    return cases + [finetune_case(task, p) for task in ("train", "eval") for p in precisions]
+    cases += [finetune_case(task, p) for task in ("train", "eval") for p in precisions]
+    return cases + [detect_case(p) for p in precisions]
 
 
 # Running
@@ -118,8 +125,8 @@ def run_pytorch(case, options):
 
 
 def run_longmae(case, options):
-    programs = {"pretrain": run_pretrain, "encoder": run_encoder, "finetune": run_finetune}
-    return programs[case.program](case, options)
+    programs = {"pretrain": run_pretrain, "encoder": run_encoder}
+    return programs.get(case.program, run_training)(case, options)
 
 
 def run_pretrain(case, options):
@@ -138,8 +145,8 @@ def run_encoder(case, options):
     return record(json.loads(out), usage, options.steps)
 
 
-def run_finetune(case, options):
-    command = [str(example(options, "finetune")), *case.longmae, "--steps", str(options.steps)]
+def run_training(case, options):
+    command = [str(example(options, case.program)), *case.longmae, "--steps", str(options.steps)]
     out, usage = measured(command, options.threads)
     return record(json.loads(out), usage, options.steps)
 
