@@ -263,6 +263,26 @@ fn objects_are_learnt_scored_and_drawn() {
     let copy = ["detect", "--eval", "copy.safetensors", "--val-data", "coco:set", "--out", "copy"];
     succeeds(&run(folder, &copy));
     assert_eq!(json_of(&folder.join("copy/evaluation.json")), evaluation);
+    // As detectron2's files, which say nothing of themselves: the flags do, and the categories are the data's.
+    let bare = |name: &str, more: &[&str]| {
+        let bytes = fs::read(folder.join(weights)).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut tensors = file.tensors();
+        let view = file.tensor("backbone.net.pos_embed").unwrap();
+        tensors.extend(more.iter().map(|name| ((*name).to_owned(), view.clone())));
+        fs::write(folder.join(name), safetensors::serialize(tensors, None).unwrap()).unwrap();
+    };
+    bare("bare.safetensors", &["pixel_mean"]);
+    let sizes = ["--anchor-size", "8", "--score-threshold", "0.01", "--val-data", "coco:set"];
+    let sizes = [&["detect"][..], &SMALL[3..], &sizes].concat();
+    succeeds(&run(
+        folder,
+        &[&sizes[..], &["--eval", "bare.safetensors", "--out", "bare"]].concat(),
+    ));
+    assert_eq!(json_of(&folder.join("bare/evaluation.json")), evaluation);
+    bare("more.safetensors", &["roi_heads.extra.weight"]);
+    let refused = run(folder, &[&sizes[..], &["--eval", "more.safetensors"]].concat());
+    fails(&refused, 1, &["more.safetensors", "roi_heads.extra.weight"]);
     let mae = ["weights", "convert", weights, "mae.safetensors", "--to", "mae", "--allow-partial"];
     assert!(succeeds(&run(folder, &mae)).contains("left in the file"));
 }
