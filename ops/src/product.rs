@@ -54,7 +54,7 @@ pub(crate) fn outer<T: Element>(
     let (rows, depth) = (gradient.cols(), gradient.rows());
     let epilogue = Accumulate { out, add };
     #[cfg(target_arch = "x86_64")]
-    if split::serves::<T>(rows, depth, input.cols()) {
+    if depth > 0 && split::serves::<T>(rows, input.cols()) {
         return split::transposed(gradient, &Straight(input), &epilogue);
     }
     let kernel = Kernel::<T>::current();

@@ -125,7 +125,7 @@ impl<T: Element> Left<'_, T> {
 /// When the inner dimensions differ.
 pub(crate) fn gemm<T: Element>(a: Rows<'_, T>, b: &impl Panels<T>, epilogue: &impl Epilogue) {
     #[cfg(target_arch = "x86_64")]
-    if split::serves::<T>(a.rows(), a.cols(), b.cols()) {
+    if split::serves::<T>(a.cols(), b.cols()) {
         return split::gemm(a, b, epilogue);
     }
     let kernel = Kernel::<T>::current();

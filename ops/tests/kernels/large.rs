@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use longmae_ops::{linear, reference};
 
-use super::common::{Draw, FP32, numbers, oracle, random, run};
+use super::common::{Draw, FP32, bits, numbers, oracle, random, run};
 
 /// Rows, inner dimension, columns: whole tiles and ragged ones, one run of the inner dimension and several, few rows and
 /// many.
@@ -56,6 +56,20 @@ fn keep_every_bit_of_both_sides() {
         assert_eq!(numbers(&found), numbers(&expected), "right, {rows} {inner} {cols}");
         let found = linear(&all, &pick, None, FP32).unwrap();
         assert_eq!(numbers(&found), numbers(&expected.t().unwrap()), "left, {rows} {inner} {cols}");
+    }
+}
+
+/// What a row gives does not depend on how many others there are.
+#[test]
+fn rows_do_not_depend_on_each_other() {
+    for [rows, inner, cols] in SIZES {
+        let (x, weight) = (random((rows, inner), 6), random((cols, inner), 7));
+        let all = linear(&x, &weight, None, FP32).unwrap();
+        for (first, count) in [(0, 1), (rows - 1, 1), (3, 17), (32, 64), (1, rows - 1)] {
+            let some = linear(&x.narrow(0, first, count).unwrap(), &weight, None, FP32).unwrap();
+            let expected = all.narrow(0, first, count).unwrap();
+            assert_eq!(bits(&some), bits(&expected), "{count} of {rows} x {inner}, {cols}");
+        }
     }
 }
 

@@ -36,7 +36,8 @@ const RUN: usize = 24;
 const CHUNK: usize = 16;
 /// Most words of a left operand that are packed at once: 32 MiB, which a thread keeps.
 const LEFT_WORDS: usize = 8 << 20;
-/// Least size of each of the three dimensions: below, packing costs more than is won.
+/// Least size of a layer, in and out: below, packing costs more than is won. How many rows there are does not count, so that
+/// an image's numbers do not depend on what else is in its batch.
 const LEAST: usize = 128;
 
 thread_local! {
@@ -57,9 +58,9 @@ fn run_words(depth: usize) -> usize {
     steps.div_ceil(steps.div_ceil(RUN)) * STEP_WORDS
 }
 
-/// Whether a product of such sizes is better done here.
-pub(crate) fn serves<T: Element>(rows: usize, depth: usize, cols: usize) -> bool {
-    T::GROUP == 1 && Isa::current() == Isa::Amx && rows.min(depth).min(cols) >= LEAST
+/// Whether the products of a layer of such sizes are better done here.
+pub(crate) fn serves<T: Element>(inputs: usize, outputs: usize) -> bool {
+    T::GROUP == 1 && Isa::current() == Isa::Amx && inputs.min(outputs) >= LEAST
 }
 
 /// `A B` into the epilogue.
