@@ -210,7 +210,7 @@ fn metadata_that_makes_no_sense() {
         (r#""longmae.format":"1""#, "`longmae.kind` is missing"),
         (
             r#""longmae.format":"1","longmae.kind":"half""#,
-            "`longmae.kind` is `half`, expected `encoder`, `full` or `classifier`",
+            "`longmae.kind` is `half`, expected `encoder`, `full`, `classifier` or `detector`",
         ),
         (r#""longmae.format":"1","longmae.kind":"full""#, "`longmae.info` is missing"),
         (
