@@ -9,6 +9,13 @@ pub fn text() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
         let (version, found) = (env!("CARGO_PKG_VERSION"), Isa::detected());
-        format!("{version} (features: none; device: cpu; instruction set: {found})")
+        format!("{version} (features: {}; device: cpu; instruction set: {found})", features())
     })
+}
+
+/// The cargo features that the program was built with.
+fn features() -> String {
+    let all = [("libjpeg-turbo", cfg!(feature = "libjpeg-turbo")), ("mpi", cfg!(feature = "mpi"))];
+    let built: Vec<&str> = all.iter().filter(|(_, built)| *built).map(|(name, _)| *name).collect();
+    if built.is_empty() { "none".to_owned() } else { built.join(", ") }
 }
