@@ -90,7 +90,7 @@ unsafe fn load<const HARDWARE: bool, T: Element, S: Element>(
 /// The processor must have AVX-512-BF16.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn bf16_pairs(low: __m512, high: __m512) -> __m512i {
+pub(super) fn bf16_pairs(low: __m512, high: __m512) -> __m512i {
     // SAFETY: both are 512 bits.
     unsafe { core::mem::transmute(_mm512_cvtne2ps_pbh(high, low)) }
 }
@@ -253,6 +253,17 @@ pub(super) unsafe fn pack_strip_transposed<T: Element>(a: Rows<'_, T>, words: &m
 /// processor does not foresee.
 const AHEAD: usize = 12;
 
+/// Of 32 numbers, first one of the first 16, then one of the others.
+pub(super) const PAIRS: [u16; 32] = {
+    let mut order = [0; 32];
+    let mut i = 0;
+    while i < 32 {
+        order[i] = (i / 2 + i % 2 * 16) as u16;
+        i += 1;
+    }
+    order
+};
+
 /// 16 words of two rows, low halves from the first; `left` numbers are there.
 ///
 /// # Safety
@@ -276,16 +287,7 @@ unsafe fn pair<const HARDWARE: bool, S: Element>(
         let load = |row: *const S| _mm512_maskz_loadu_ps(valid, row.cast());
         let (low, high) = (load(low), high.map_or(_mm512_setzero_ps(), load));
         let halves = if HARDWARE { convert(low, high) } else { round_pairs(low, high) };
-        const ORDER: [u16; 32] = {
-            let mut order = [0; 32];
-            let mut i = 0;
-            while i < 32 {
-                order[i] = (i / 2 + i % 2 * 16) as u16;
-                i += 1;
-            }
-            order
-        };
-        _mm512_permutexvar_epi16(_mm512_loadu_si512(ORDER.as_ptr().cast()), halves)
+        _mm512_permutexvar_epi16(_mm512_loadu_si512(PAIRS.as_ptr().cast()), halves)
     }
 }
 

@@ -6,6 +6,7 @@ use core::arch::x86_64::*;
 
 use super::{PART, ROWS, STEP, STEP_WORDS};
 use crate::element::Element;
+use crate::gemm::avx512::{PAIRS, bf16_pairs};
 use crate::gemm::{PANEL, transpose};
 use crate::matrix::{Rows, RowsMut};
 use crate::rows::avx512_bf16::mask;
@@ -14,8 +15,7 @@ use crate::rows::avx512_bf16::mask;
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn take(low: &mut __m512, high: &mut __m512) -> __m512i {
-    // SAFETY: both are 512 bits.
-    let part: __m512i = unsafe { core::mem::transmute(_mm512_cvtne2ps_pbh(*high, *low)) };
+    let part = bf16_pairs(*low, *high);
     let back = |half| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)));
     *low = _mm512_sub_ps(*low, back(_mm512_castsi512_si256(part)));
     *high = _mm512_sub_ps(*high, back(_mm512_extracti64x4_epi64::<1>(part)));
@@ -78,16 +78,6 @@ pub(super) fn panel(plain: &[u32], words: &mut [u32]) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn panel_of(plain: &[u32], words: &mut [u32]) {
-    /// First one of the first 16 numbers, then the one below it.
-    const PAIRS: [u16; 32] = {
-        let mut order = [0; 32];
-        let mut i = 0;
-        while i < 32 {
-            order[i] = (i / 2 + i % 2 * 16) as u16;
-            i += 1;
-        }
-        order
-    };
     // SAFETY: 32 numbers of 16 bits.
     let order = unsafe { _mm512_loadu_si512(PAIRS.as_ptr().cast()) };
     for (step, to) in words.chunks_exact_mut(STEP_WORDS).enumerate() {
