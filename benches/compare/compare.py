@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -34,12 +34,14 @@ class Case:
 
 
 def pretrain_case(length, precision, image, unit, batch, decoder, checkpoint=False):
-    """A step of ViT-B; `decoder` is MAE's own (`base`) or the one for long sequences (`base-long`)."""
-    width, heads = {"base": (512, 16), "base-long": (384, 12)}[decoder]
+    """A step of ViT-B with MAE's own decoder (`base`) or the one for long sequences (`base-long`), or of ViT-L (`large`)."""
+    model, width, heads = {
+        "base": ("vit-base", 512, 16), "base-long": ("vit-base", 384, 12), "large": ("vit-large", 512, 16),
+    }[decoder]
     shared = {"--mask-unit": unit, "--precision": precision}
     pytorch = {"--model": decoder, "--image": image, "--batch": batch, **shared}
     longmae = {
-        "--data": "synthetic", "--model": "vit-base", "--image-size": image, "--batch-size": batch, **shared,
+        "--data": "synthetic", "--model": model, "--image-size": image, "--batch-size": batch, **shared,
         "--decoder-dim": width, "--decoder-heads": heads, "--epochs": 1, "--save-every": 1_000_000,
     }
     extra = ("--grad-checkpoint",) if checkpoint else ()
@@ -68,6 +70,21 @@ def detect_case(precision):
     return Case(f"ViTDet {precision} grad-checkpoint", "pytorch_detect.py", shared, "detect", shared)
 
 
+def gpu_case(name, image, unit, batch, decoder):
+    """A step in bf16 on a GPU, PyTorch compiled."""
+    case = pretrain_case(0, "bf16", image, unit, batch, decoder)
+    device = ("--device", "cuda")
+    return replace(case, name=name, pytorch=case.pytorch + device + ("--compile",), longmae=case.longmae + device)
+
+
+def gpu_cases():
+    return [
+        gpu_case("GPU ViT-B L=196 batch 256", 224, 1, 256, "base"),
+        gpu_case("GPU ViT-B L=784 batch 64", 448, 2, 64, "base-long"),
+        gpu_case("GPU ViT-L L=784 batch 32", 448, 2, 32, "large"),
+    ]
+
+
 def flat(options):
     return tuple(str(part) for option in options.items() for part in option)
 
@@ -86,8 +103,34 @@ def all_cases():
 # Running
 
 
+class GpuMemory:
+    """The most of the GPU's memory that is in use beyond what was before, in MiB, looked at ten times a second."""
+
+    def __enter__(self):
+        query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--loop-ms=100"]
+        self.process = subprocess.Popen(query, stdout=subprocess.PIPE, text=True)
+        self.before = int(self.process.stdout.readline())
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        seen = [int(line) for line in self.process.stdout.read().split()]
+        self.peak = max(seen, default=self.before) - self.before
+
+
 def measured(command, threads):
-    """Runs a command; its output, its peak of resident memory and CPU time, and what other programs did meanwhile."""
+    """Runs a command; its output, its peak of memory and CPU time, and what other programs did meanwhile.
+
+    Memory is that of the GPU where the command names one, else what is resident.
+    """
+    if "cuda" in command:
+        with GpuMemory() as memory:
+            out, usage = on_cpu(command, threads)
+        return out, usage | {"peak_mib": memory.peak}
+    return on_cpu(command, threads)
+
+
+def on_cpu(command, threads):
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)}
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as log:
         busy, began = busy_seconds(), time.monotonic()
@@ -272,13 +315,18 @@ def inspect(cases, options):
             raise Failure(f"{example(options, name)} is not built: cargo build --release -p longmae-benches --examples")
     pretrain = "pretrain" in programs or options.binary.is_file()
     machine["longmae"] = longmae_version(options.binary) if pretrain else "longmae's examples alone"
+    if options.gpu:
+        query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        machine["gpu"] = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
     return machine | {"pytorch": torch_version(options.python)}
 
 
 def heading(machine, results, options):
     runs = [run for rounds in results.values() for sides in rounds for run in sides.values()]
     most, disturbed = max(run["other_cores"] for run in runs), sum(run["other_cores"] > DISTURBED for run in runs)
+    gpu = [f"- GPU: {machine['gpu']}"] if "gpu" in machine else []
     return "\n".join([
+        *gpu,
         f"- CPU: {machine['cpu']}, {machine['cores']} cores; {machine['threads']} threads on both sides",
         f"- PyTorch {machine['pytorch']}",
         f"- {machine['longmae']}",
@@ -299,6 +347,7 @@ def arguments():
     parser.add_argument("--steps", type=int, default=6, help=f"of a run; the first {WARM_UP} are dropped")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cases", default="", metavar="TEXT", help="only cases whose name holds TEXT")
+    parser.add_argument("--gpu", action="store_true", help="the GPU's cases; longmae built with its feature `cuda`")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers to this file")
     options = parser.parse_args()
     options.binary = options.binary.resolve()
@@ -309,9 +358,10 @@ def arguments():
 
 def main():
     options = arguments()
-    cases = [case for case in all_cases() if options.cases in case.name]
+    known = gpu_cases() if options.gpu else all_cases()
+    cases = [case for case in known if options.cases in case.name]
     if not cases:
-        raise Failure(f"no case holds {options.cases!r}: {', '.join(case.name for case in all_cases())}")
+        raise Failure(f"no case holds {options.cases!r}: {', '.join(case.name for case in known)}")
     machine = inspect(cases, options)
     results = run_rounds(cases, options, machine)
     print(heading(machine, results, options), table(results), sep="\n\n")

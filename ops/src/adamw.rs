@@ -5,6 +5,7 @@ use candle_core::{Result, Tensor, Var, bail};
 use crate::matrix::SharedMut;
 use crate::numbers::{Numbers, change};
 use crate::parallel::{in_pool, parallel_pieces};
+use crate::reference;
 use crate::rows::adamw::{Factors, squares, update};
 
 /// Numbers that a task updates: small enough that values, moments and gradient stay in the second-level cache.
@@ -45,8 +46,8 @@ pub struct AdamWTensor<'a> {
 /// Updates tensors as PyTorch's AdamW, in one pass over their memory.
 ///
 /// # Errors
-/// When a tensor is not contiguous f32 on the CPU, or its moments or gradient have another size; sizes are checked before
-/// anything is changed.
+/// When a tensor is not contiguous f32, or its moments or gradient have another size; sizes are checked before anything is
+/// changed.
 pub fn adamw(tensors: &[AdamWTensor<'_>], step: &AdamWStep) -> Result<()> {
     tensors.iter().try_for_each(check_sizes)?;
     in_pool(|| tensors.iter().try_for_each(|tensor| one_tensor(tensor, step)))
@@ -77,6 +78,14 @@ fn one_tensor(tensor: &AdamWTensor<'_>, step: &AdamWStep) -> Result<()> {
         correction: (1.0 / (1.0 - step.beta2.powi(steps)).sqrt()) as f32,
         gradient_scale: step.gradient_scale as f32,
     };
+    #[cfg(feature = "cuda")]
+    if tensor.value.device().is_cuda() {
+        let (value, first, second) = (tensor.value, tensor.first, tensor.second);
+        return crate::cuda::adamw(value, first, second, tensor.gradient, &factors);
+    }
+    if !tensor.value.device().is_cpu() {
+        return reference::adamw(tensor, step);
+    }
     let gradient = tensor.gradient.contiguous()?;
     let gradient = Numbers::of(&gradient)?;
     let (mut of_first, mut of_second) = (Ok(()), Ok(()));
@@ -107,18 +116,26 @@ fn all_pieces(
     });
 }
 
-/// The L2 norm over all gradients together, summed in f64 over pieces in a fixed order.
+/// The L2 norm over all gradients together, summed in f64 over pieces in a fixed order. On a GPU it waits for what the gradients
+/// come of.
 ///
 /// # Errors
-/// When a gradient is not f32 on the CPU.
+/// When a gradient is not f32.
 pub fn gradient_norm<'a>(gradients: impl IntoIterator<Item = &'a Tensor>) -> Result<f64> {
     let gradients: Vec<&Tensor> = gradients.into_iter().collect();
+    #[cfg(feature = "cuda")]
+    if gradients.first().is_some_and(|gradient| gradient.device().is_cuda()) {
+        return Ok(crate::cuda::squares(&gradients)?.iter().sum::<f64>().sqrt());
+    }
     let total = in_pool(|| gradients.into_iter().map(sum_of_squares).sum::<Result<f64>>())?;
     Ok(total.sqrt())
 }
 
 /// The sum of squares of a tensor's numbers, in pieces in a fixed order.
 pub(crate) fn sum_of_squares(gradient: &Tensor) -> Result<f64> {
+    if !gradient.device().is_cpu() {
+        return reference::squares(gradient);
+    }
     let gradient = gradient.contiguous()?;
     let values = Numbers::of(&gradient)?;
     let values: &[f32] = &values;
@@ -136,13 +153,17 @@ pub(crate) fn sum_of_squares(gradient: &Tensor) -> Result<f64> {
 /// `sum += x`, where `sum` lies.
 ///
 /// # Errors
-/// When the tensors are not contiguous f32 on the CPU, or of different sizes.
+/// When the tensors are not contiguous f32 on one CPU or GPU, or of different sizes.
 pub fn add_in_place(sum: &Tensor, x: &Tensor) -> Result<()> {
     if sum.shape() != x.shape() {
         bail!("cannot add {:?} to {:?}", x.dims(), sum.dims());
     }
     // A copy, since `sum` may be `x` itself, which cannot be read while it is changed.
     let x = if sum.id() == x.id() { x.copy()? } else { x.contiguous()? };
+    #[cfg(feature = "cuda")]
+    if sum.device().is_cuda() {
+        return crate::cuda::add_in_place(sum, &x);
+    }
     let x = Numbers::of(&x)?;
     change(sum, |sum| crate::rows::convert::add(sum, &x))
 }

@@ -10,7 +10,7 @@ use crate::Error;
 /// Which implementation of the operations runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Kernels {
-    /// The fused kernels on the CPU, the reference on other devices.
+    /// The fused kernels on the CPU and on NVIDIA's GPUs, the reference on other devices.
     #[default]
     Fused,
     /// Plain candle operations everywhere: slow, and the oracle for the others.
@@ -39,9 +39,20 @@ pub struct Compute {
 }
 
 impl Compute {
-    /// Whether the fused kernels serve tensors on a device.
+    /// Whether the CPU's fused kernels serve tensors on a device.
     pub(crate) fn fused(&self, device: &Device) -> bool {
         self.kernels == Kernels::Fused && device.is_cpu()
+    }
+
+    /// Whether the kernels of NVIDIA's GPUs serve tensors on a device.
+    pub(crate) fn fused_on_gpu(&self, device: &Device) -> bool {
+        cfg!(feature = "cuda") && self.kernels == Kernels::Fused && device.is_cuda()
+    }
+
+    /// Whether [`transformer_blocks`](crate::transformer_blocks) serves tokens on a device; there, blocks whose attention is
+    /// over a grid need kernels that only the CPU has.
+    pub fn fuses_blocks(&self, device: &Device, over_grid: bool) -> bool {
+        self.fused(device) || self.fused_on_gpu(device) && !over_grid
     }
 }
 

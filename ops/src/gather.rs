@@ -17,8 +17,13 @@ use crate::{Compute, reference};
 /// `[batch, picked, dim]`. Gradients reach `tokens`; a token that is picked twice gets the sum.
 ///
 /// # Errors
-/// When the shapes do not fit or an id lies outside the sequence.
+/// When the shapes do not fit or an id lies outside the sequence; on a GPU, where ids are not read back to be looked at, such
+/// an id gives a row of NaN here and in the operations beside this one.
 pub fn gather_tokens(tokens: &Tensor, ids: &Tensor, compute: Compute) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if compute.fused_on_gpu(tokens.device()) {
+        return crate::cuda::gather_tokens(tokens, ids);
+    }
     if !compute.fused(tokens.device()) {
         return reference::gather_tokens(tokens, ids);
     }
@@ -102,7 +107,8 @@ pub fn prepend_class(
     ids: Option<&Tensor>,
     compute: Compute,
 ) -> Result<Tensor> {
-    if !compute.fused(patches.device()) {
+    let on_gpu = compute.fused_on_gpu(patches.device());
+    if !compute.fused(patches.device()) && !on_gpu {
         return reference::prepend_class(patches, class, positions, ids);
     }
     let (batch, kept, dim) = patches.dims3()?;
@@ -115,6 +121,10 @@ pub fn prepend_class(
     {
         let (class, positions) = (class.dims(), positions.dims());
         bail!("{kept} patches of {dim} with class token {class:?} and positions {positions:?}");
+    }
+    #[cfg(feature = "cuda")]
+    if on_gpu {
+        return crate::cuda::prepend_class(patches, class, positions, ids);
     }
     let ids = match ids {
         Some(ids) => check_ids(ids, batch, rows - 1)?.1,
@@ -228,7 +238,9 @@ pub fn restore_tokens(
     positions: Option<&Tensor>,
     compute: Compute,
 ) -> Result<Tensor> {
-    if !compute.fused(visible.device()) || positions.is_some_and(|tensor| tensor.track_op()) {
+    let on_gpu = compute.fused_on_gpu(visible.device());
+    let fused = compute.fused(visible.device()) || on_gpu;
+    if !fused || positions.is_some_and(|tensor| tensor.track_op()) {
         return reference::restore_tokens(visible, mask_token, restore, positions);
     }
     let (batch, rows, dim) = visible.dims3()?;
@@ -238,6 +250,10 @@ pub fn restore_tokens(
     }
     if let Some(positions) = positions.filter(|p| p.elem_count() != (patches + 1) * dim) {
         bail!("positions {:?} for {} tokens of {dim}", positions.dims(), patches + 1);
+    }
+    #[cfg(feature = "cuda")]
+    if on_gpu {
+        return crate::cuda::restore_tokens(visible, mask_token, restore, positions);
     }
     let (_, ids) = check_ids(restore, batch, patches)?;
     let positions = positions.map(Tensor::contiguous).transpose()?;

@@ -1,6 +1,8 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use crate::Compute;
+#[cfg(feature = "cuda")]
+use crate::Precision;
 use crate::buffer::unset;
 use crate::isa::multiversion;
 use crate::matrix::SharedMut;
@@ -13,6 +15,11 @@ use crate::rows::math;
 /// # Errors
 /// When `x` is not a floating-point tensor.
 pub fn gelu(x: &Tensor, compute: Compute) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if compute.fused_on_gpu(x.device()) {
+        let x = x.contiguous()?;
+        return crate::device::gelu(crate::cuda::primitives(&x, Precision::Fp32)?, &x);
+    }
     if !compute.fused(x.device()) {
         return x.gelu_erf();
     }

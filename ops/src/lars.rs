@@ -6,6 +6,7 @@ use crate::adamw::sum_of_squares;
 use crate::matrix::SharedMut;
 use crate::numbers::{Numbers, change};
 use crate::parallel::{in_pool, parallel_pieces};
+use crate::reference;
 use crate::rows::lars::{Factors, decayed_squares, update};
 
 /// Numbers that a task updates: small enough that values, momentum and gradient stay in the second-level cache.
@@ -42,7 +43,7 @@ pub struct LarsTensor<'a> {
 /// weight decay.
 ///
 /// # Errors
-/// When a tensor is not contiguous f32 on the CPU, or its momentum or gradient have another size; sizes are checked before
+/// When a tensor is not contiguous f32, or its momentum or gradient have another size; sizes are checked before
 /// anything is changed.
 pub fn lars(tensors: &[LarsTensor<'_>], step: &LarsStep) -> Result<()> {
     tensors.iter().try_for_each(check_sizes)?;
@@ -62,6 +63,9 @@ fn check_sizes(tensor: &LarsTensor<'_>) -> Result<()> {
 }
 
 fn one_tensor(tensor: &LarsTensor<'_>, step: &LarsStep) -> Result<()> {
+    if !tensor.value.device().is_cpu() {
+        return reference::lars(tensor, step);
+    }
     let adapted = tensor.value.rank() > 1;
     let mut factors = Factors {
         gradient_scale: step.gradient_scale as f32,

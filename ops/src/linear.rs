@@ -57,7 +57,7 @@ pub fn linear(
     bias: Option<&Tensor>,
     compute: Compute,
 ) -> Result<Tensor> {
-    if !compute.fused(x.device()) {
+    if !compute.fused(x.device()) && !compute.fused_on_gpu(x.device()) {
         return reference::linear(x, weight, bias);
     }
     let (outputs, inputs) = weight.dims2()?;
@@ -71,6 +71,11 @@ pub fn linear(
     };
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     let bias = bias.contiguous()?;
+    #[cfg(feature = "cuda")]
+    if compute.fused_on_gpu(x.device()) {
+        let primitives = crate::cuda::primitives(&x, compute.precision)?;
+        return crate::device::linear(primitives, &x, &weight, &bias);
+    }
     match compute.precision {
         Precision::Fp32 => x.apply_op3(&weight, &bias, LinearOp::<f32>::new()),
         Precision::Bf16 => x.apply_op3(&weight, &bias, LinearOp::<bf16>::new()),

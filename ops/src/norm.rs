@@ -24,12 +24,18 @@ pub fn layer_norm(
     eps: f64,
     compute: Compute,
 ) -> Result<Tensor> {
-    if !compute.fused(x.device()) {
-        return reference::layer_norm(x, weight, bias, eps);
-    }
     let dim = x.dim(D::Minus1)?;
     if weight.dims() != [dim] || bias.dims() != [dim] {
         bail!("a norm of weight {:?} and bias {:?} on {dim} numbers", weight.dims(), bias.dims());
+    }
+    #[cfg(feature = "cuda")]
+    if compute.fused_on_gpu(x.device()) {
+        let (x, weight, bias) = (x.contiguous()?, weight.contiguous()?, bias.contiguous()?);
+        let primitives = crate::cuda::primitives(&x, crate::Precision::Fp32)?;
+        return crate::device::layer_norm(primitives, &x, &weight, &bias, eps);
+    }
+    if !compute.fused(x.device()) {
+        return reference::layer_norm(x, weight, bias, eps);
     }
     let op = NormOp { eps: eps as f32, moments: Mutex::new(Vec::new()) };
     x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)

@@ -35,6 +35,10 @@ pub fn pixel_loss(
         let (pred, patches, weights) = (pred.dims(), patches.dims(), weights.dims());
         bail!("a loss of predictions {pred:?} for patches {patches:?} with weights {weights:?}");
     }
+    #[cfg(feature = "cuda")]
+    if compute.fused_on_gpu(pred.device()) {
+        return crate::cuda::pixel_loss(pred, patches, weights, norm_pix);
+    }
     if !compute.fused(pred.device()) {
         let pred = pred.narrow(1, rows - count, count)?;
         return reference::pixel_loss(&pred, patches, weights, norm_pix);

@@ -1,5 +1,5 @@
 use candle_core::Tensor;
-use longmae_ops::{BlockWeights, Compute, Kernels, Params, transformer_blocks};
+use longmae_ops::{BlockWeights, Compute, Params, transformer_blocks};
 
 use crate::{Attention, DropPath, Mlp, Norm, Result, TowerConfig};
 
@@ -72,7 +72,7 @@ impl Block {
     }
 
     fn fused(&self, x: &Tensor) -> bool {
-        self.compute.kernels == Kernels::Fused && x.device().is_cpu()
+        self.compute.fuses_blocks(x.device(), self.attn.grid.is_some())
     }
 
     /// Blocks as one operation; the first one's place in its tower is beside the drop-path draws.

@@ -25,10 +25,17 @@ pub fn attention(qkv: &Tensor, heads: usize, compute: Compute) -> Result<Tensor>
             "attention with {heads} heads over rows of {width}: expected a multiple of 3 x heads"
         );
     }
+    let sizes = Heads { batch, tokens, heads, width: width / 3 / heads };
+    #[cfg(feature = "cuda")]
+    if compute.fused_on_gpu(qkv.device()) {
+        let qkv = qkv.contiguous()?;
+        let primitives = crate::cuda::primitives(&qkv, compute.precision)?;
+        return crate::device::attention(primitives, &qkv, sizes);
+    }
     if !compute.fused(qkv.device()) {
         return reference::attention(qkv, heads);
     }
-    let heads = Heads { batch, tokens, heads, width: width / 3 / heads };
+    let heads = sizes;
     let qkv = qkv.contiguous()?;
     match compute.precision {
         Precision::Fp32 => qkv.apply_op1(AttentionOp::<f32>::new(heads)),

@@ -63,6 +63,15 @@ pub fn transformer_blocks(
         return Ok(x.clone());
     }
     let x = x.contiguous()?;
+    #[cfg(feature = "cuda")]
+    if compute.fused_on_gpu(x.device()) {
+        if tower.iter().any(|block| block.weights.grid.is_some()) {
+            bail!("no kernel of a GPU has attention over a grid: such blocks go by layers");
+        }
+        let layers = tower.into_iter().map(|block| (block.weights, block.scales)).collect();
+        let primitives = crate::cuda::primitives(&x, compute.precision)?;
+        return crate::device::tower(primitives, &x, layers, compute);
+    }
     match compute.precision {
         Precision::Fp32 => apply::<f32>(&x, tower, compute),
         Precision::Bf16 => apply::<bf16>(&x, tower, compute),

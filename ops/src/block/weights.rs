@@ -38,7 +38,7 @@ impl QkvBias {
         }
     }
 
-    fn parts(&self) -> Vec<&Tensor> {
+    pub(crate) fn parts(&self) -> Vec<&Tensor> {
         match self {
             Self::Full(bias) => vec![bias],
             Self::NoKey { query, value } => vec![query, value],
@@ -73,12 +73,12 @@ pub struct BlockWeights {
 
 impl BlockWeights {
     /// Width of the residual stream.
-    pub(super) fn dim(&self) -> usize {
+    pub(crate) fn dim(&self) -> usize {
         self.norm1.weight.elem_count()
     }
 
     /// Hidden width of the MLP.
-    pub(super) fn hidden(&self) -> usize {
+    pub(crate) fn hidden(&self) -> usize {
         self.fc1.bias.elem_count()
     }
 
@@ -92,7 +92,7 @@ impl BlockWeights {
     }
 
     /// A weight that gets a gradient, if any does.
-    pub(super) fn variable(&self) -> Option<&Tensor> {
+    pub(crate) fn variable(&self) -> Option<&Tensor> {
         self.tensors().into_iter().find(|tensor| tensor.is_variable())
     }
 
@@ -100,7 +100,7 @@ impl BlockWeights {
     ///
     /// # Errors
     /// When a shape does not fit, or a weight is computed from something that is tracked.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let (dim, hidden) = (self.dim(), self.hidden());
         if dim == 0 || self.heads == 0 || !dim.is_multiple_of(self.heads) {
             bail!("a transformer block of width {dim} with {} heads", self.heads);
