@@ -269,7 +269,7 @@ extern "C" __global__ void attention_delta_bf16(const bf16 *out, const bf16 *dou
 }
 
 #define KERNEL(NAME, THREADS, T, ROOM, PASS)                                                                          \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                             \
+    extern "C" __global__ void __launch_bounds__(THREADS, 2)                                                          \
         NAME(const T *qkv, const T *dout, const float *log_sums, const float *delta, T *dqkv, int batch, int tokens,  \
              int heads, int width, float scale) {                                                                     \
         __shared__ __align__(16) ROOM room;                                                                           \

@@ -181,7 +181,7 @@ template <int W> struct MmaForward {
 // attention_forward_wW_bf16: grid (ceil(tokens / QUERIES), heads, batch), block 128, of 128 queries for W = 32 and 64, of
 // 64 for W = 96 and 128.
 #define KERNELS(W)                                                                                                   \
-    extern "C" __global__ void __launch_bounds__(FMA_THREADS)                                                        \
+    extern "C" __global__ void __launch_bounds__(FMA_THREADS, 2)                                                     \
         attention_forward_w##W##_f32(const float *qkv, float *out, float *log_sums, int batch, int tokens,           \
                                      int heads, int width, float scale) {                                            \
         __shared__ __align__(16) FmaForward<W> room;                                                                 \
