@@ -35,7 +35,7 @@ mod rows;
 pub use adamw::{AdamWStep, AdamWTensor, adamw, add_in_place, gradient_norm};
 pub use attention::attention;
 pub use average::{lerp_in_place, swap_in_place};
-pub use backward::{GradientWatch, backward, backward_watched, inference};
+pub use backward::{GradientSum, GradientWatch, backward, backward_watched, inference};
 pub use block::{
     Affine, BlockWeights, GridAttention, QkvBias, transformer_block, transformer_blocks,
 };
