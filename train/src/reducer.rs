@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, TensorId};
-use longmae_ops::{GradientWatch, backward, backward_watched};
+use longmae_ops::{GradientSum, GradientWatch, backward, backward_watched};
 
 use crate::bucket::{Bucket, Sums, plan, with_numbers};
 use crate::{Collective, Error, Gradients, NamedParam, Result};
@@ -162,11 +162,18 @@ impl Reducer {
 struct Watch(Arc<Mutex<State>>);
 
 impl GradientWatch for Watch {
-    fn added(&self, weight: &Tensor, sum: &[f32]) {
+    fn added(&self, weight: &Tensor, sum: GradientSum<'_>) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.error.is_none()
-            && let Err(error) = state.added(weight, sum)
-        {
+        if state.error.is_some() {
+            return;
+        }
+        let added = match sum {
+            GradientSum::Host(sum) => state.added(weight, sum),
+            GradientSum::Device(sum) => {
+                with_numbers(sum, |sum| state.added(weight, sum)).and_then(|added| added)
+            }
+        };
+        if let Err(error) = added {
             state.error = Some(error);
         }
     }

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{Tensor, TensorId, Var};
 use longmae_ops::{
-    BlockWeights, GradientWatch, backward, backward_watched, transformer_block, transformer_blocks,
+    BlockWeights, GradientSum, GradientWatch, backward, backward_watched, transformer_block,
+    transformer_blocks,
 };
 
 use super::common::block::SMALL;
@@ -14,7 +15,8 @@ use super::common::{Draw, FP32, weighed};
 struct Heard(Mutex<Vec<(TensorId, Vec<f32>)>>);
 
 impl GradientWatch for Heard {
-    fn added(&self, weight: &Tensor, sum: &[f32]) {
+    fn added(&self, weight: &Tensor, sum: GradientSum<'_>) {
+        let GradientSum::Host(sum) = sum else { panic!("a gradient left the CPU") };
         self.0.lock().unwrap().push((weight.id(), sum.to_vec()));
     }
 }
