@@ -11,7 +11,7 @@ mod buffer;
 mod compute;
 mod conv3x3;
 #[cfg(feature = "cuda")]
-pub mod cuda;
+mod cuda;
 #[cfg(any(test, feature = "cuda"))]
 mod device;
 mod element;
@@ -35,6 +35,7 @@ mod product;
 pub mod reference;
 mod roi_align;
 mod rows;
+mod upload;
 
 pub use adamw::{AdamWStep, AdamWTensor, adamw, add_in_place, gradient_norm};
 pub use attention::attention;
@@ -58,3 +59,4 @@ pub use params::{Init, Param, Params};
 pub use pixel_loss::pixel_loss;
 pub use pool::mean_tokens;
 pub use roi_align::{Roi, roi_align, roi_align_mask};
+pub use upload::{Upload, Uploader};

@@ -5,7 +5,8 @@
 //! (`device::tests`); the launches themselves are not.
 //!
 //! Everything of a device runs on one stream, in the order in which it was launched, and memory is given and taken in that
-//! order too. Nothing here waits for the device but what says so.
+//! order too: a device is to be opened by `Device::new_cuda_with_stream`, since that of `Device::new_cuda` is another stream on
+//! each thread. Nothing here waits for the device but what says so.
 
 mod context;
 mod kernel;
@@ -13,13 +14,14 @@ mod lt;
 mod optimiser;
 mod pixels;
 mod primitives;
+mod staging;
 mod tensors;
 mod tokens;
-mod upload;
 
 pub use context::{device, device_count};
 pub(crate) use optimiser::{adamw, add_in_place, lerp, squares, swap};
 pub(crate) use pixels::pixel_loss;
 pub(crate) use primitives::primitives;
+pub(crate) use staging::{Staged, Staging};
 pub(crate) use tokens::{gather_tokens, prepend_class, restore_tokens};
 pub use upload::{Upload, Uploader};
