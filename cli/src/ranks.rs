@@ -1,42 +1,77 @@
-//! The processes that train together, where mpirun or srun started several.
+//! The processes that train together, where mpirun, srun or torchrun started several.
 
 use std::sync::Arc;
 
-use longmae_train::{Collective, Status};
+use longmae_train::sockets::{Launch, Sockets};
+use longmae_train::{Collective, Status, USUAL_LIMIT};
 
 use crate::exit;
 
-/// Where launchers tell how many processes they started: Open MPI's mpirun, MPICH's, Slurm's srun.
-const SIZES: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"];
+/// Where launchers of MPI tell how many processes they started: Open MPI's mpirun, MPICH's.
+const MPI_SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
+
+/// As these, of Slurm's srun; but it starts torchrun too, once on each machine.
+const SLURM_SIZE: &str = "SLURM_STEP_NUM_TASKS";
 
 /// How many processes the launcher started; 1 without one.
-pub fn expected() -> usize {
-    let size = |name| std::env::var(name).ok()?.parse().ok();
-    SIZES.into_iter().find_map(size).filter(|size| *size > 0).unwrap_or(1)
+pub fn expected() -> anyhow::Result<usize> {
+    if let Some(launch) = torchrun()? {
+        return Ok(launch.world());
+    }
+    let mut sizes = MPI_SIZES.into_iter().chain([SLURM_SIZE]);
+    Ok(sizes.find_map(size).unwrap_or(1))
 }
 
-/// Connects to the others, of which there are `expected` with this one.
-#[cfg(feature = "mpi")]
-pub fn connect(expected: usize) -> anyhow::Result<Arc<dyn Collective>> {
-    use longmae_train::mpi;
+fn size(name: &str) -> Option<usize> {
+    std::env::var(name).ok()?.parse().ok().filter(|size| *size > 0)
+}
 
-    let collective = mpi::connect(mpi::USUAL_LIMIT)?;
+/// What torchrun says, if it started this process as one of several.
+fn torchrun() -> anyhow::Result<Option<Launch>> {
+    let Some(launch) = Launch::from_env()?.filter(|launch| launch.world() > 1) else {
+        return Ok(None);
+    };
+    let by_mpi = |name| Some((name, size(name).filter(|size| *size > 1)?));
+    if let Some((name, size)) = MPI_SIZES.into_iter().find_map(by_mpi) {
+        anyhow::bail!(
+            "MPI says that it started {size} processes ({name}), and torchrun's variables that there are {} \
+             (WORLD_SIZE): for MPI unset RANK and WORLD_SIZE, for torchrun start it without mpirun, or by \
+             `srun --mpi=none torchrun ...`",
+            launch.world()
+        );
+    }
+    Ok(Some(launch))
+}
+
+/// Connects to the others, of which there are `expected` with this one: over TCP where torchrun started them, else by MPI.
+pub fn connect(expected: usize) -> anyhow::Result<Arc<dyn Collective>> {
+    let collective: Arc<dyn Collective> = match torchrun()? {
+        Some(launch) => Arc::new(Sockets::connect(&launch, USUAL_LIMIT)?),
+        None => by_mpi(expected)?,
+    };
     let world = collective.world();
     if world != expected {
-        anyhow::bail!("the launcher says that it started {expected} processes, MPI finds {world}");
+        anyhow::bail!(
+            "the launcher says that it started {expected} processes, {world} found each other"
+        );
     }
     // Nobody writes before everybody has looked at what is there.
     collective.sum(&mut [0.0])?;
     Ok(collective)
 }
 
+#[cfg(feature = "mpi")]
+fn by_mpi(_expected: usize) -> anyhow::Result<Arc<dyn Collective>> {
+    Ok(longmae_train::mpi::connect(USUAL_LIMIT)?)
+}
+
 /// One process alone: several would each train a run of their own.
 #[cfg(not(feature = "mpi"))]
-pub fn connect(expected: usize) -> anyhow::Result<Arc<dyn Collective>> {
+fn by_mpi(expected: usize) -> anyhow::Result<Arc<dyn Collective>> {
     if expected > 1 {
         anyhow::bail!(
-            "{expected} processes were started, and this program was built without MPI: cargo build --features mpi \
-             (see docs/distributed.md)"
+            "{expected} processes were started, and this program was built without MPI: cargo build --features mpi, or \
+             start them by torchrun, which needs none (see docs/distributed.md)"
         );
     }
     Ok(Arc::new(longmae_train::Alone))

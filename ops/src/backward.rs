@@ -155,6 +155,7 @@ impl Collector {
     ///
     /// # Errors
     /// When the gradient has not the weight's shape, is not f32 or lies on another device.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "the kernels of devices call it"))]
     pub fn add_tensor(&self, weight: &Tensor, gradient: Tensor) -> Result<()> {
         if !weight.is_variable() {
             return Ok(());

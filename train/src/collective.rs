@@ -1,8 +1,13 @@
 //! Several processes that train one model together.
 
-use candle_core::{Tensor, Var};
+use std::time::Duration;
+
+use candle_core::{DType, Tensor, Var};
 
 use crate::{Error, Result};
+
+/// How long ranks usually wait for each other: some of them may be busy with a checkpoint or an evaluation.
+pub const USUAL_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// Communication between the processes ("ranks") that train one model together: data parallel, each with its own part
 /// of every batch. Rank 0 writes files.
@@ -121,5 +126,25 @@ impl Error {
     /// [`Collective::abort`] is what is left.
     pub fn lost(&self) -> bool {
         matches!(self, Self::Lost { .. })
+    }
+}
+
+/// Refuses what cannot be sent to other ranks.
+pub(crate) fn check_f32(tensor: &Tensor) -> Result<()> {
+    match tensor.dtype() {
+        DType::F32 => Ok(()),
+        other => Err(candle_core::Error::Msg(format!(
+            "{other:?} numbers {:?} to send to other ranks, expected F32",
+            tensor.dims()
+        ))
+        .into()),
+    }
+}
+
+/// Refuses to sum what lies on a device by something that sums in memory: the copy would be silent, and slow.
+pub(crate) fn check_host(tensor: &Tensor, by: &'static str) -> Result<()> {
+    match tensor.device().is_cpu() {
+        true => Ok(()),
+        false => Err(Error::NotInMemory { by, location: tensor.device().location() }),
     }
 }

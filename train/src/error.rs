@@ -124,6 +124,28 @@ pub enum Error {
     /// This process could not join the others.
     #[error("joining the other processes of the run: {0}")]
     Connect(String),
+    /// Variables that a launcher sets are missing or make no sense.
+    #[error("started as one of several processes: {0}")]
+    Launch(String),
+    /// A tensor on a device is to be summed by something that sums in memory.
+    #[error(
+        "a tensor on {location:?} is to be summed over the ranks by {by}, which sums what lies in memory: \
+         NCCL sums on GPUs (cargo feature `nccl`)"
+    )]
+    NotInMemory {
+        /// What was to sum it.
+        by: &'static str,
+        /// Where the tensor lies.
+        location: candle_core::DeviceLocation,
+    },
+    /// A call of NCCL or of CUDA for it failed.
+    #[error("NCCL, {action}: {problem}")]
+    Nccl {
+        /// What was tried, such as "summing 6553600 numbers".
+        action: String,
+        /// What it answered.
+        problem: String,
+    },
     /// Communication with the other processes of the run is broken.
     #[error("rank {rank} of {world} lost the others: {problem}")]
     Lost {

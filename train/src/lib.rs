@@ -11,20 +11,25 @@ mod error;
 mod gradients;
 mod hook;
 mod lars;
+mod links;
 mod memory;
 mod metrics;
 #[cfg(feature = "mpi")]
 pub mod mpi;
 #[cfg(feature = "mpi")]
 mod mpi_world;
+#[cfg(feature = "nccl")]
+pub mod nccl;
 mod observer;
 mod optimizer;
 mod ranks;
 mod reducer;
+mod rendezvous;
 mod run_state;
 mod save_every;
 mod saving;
 mod schedule;
+pub mod sockets;
 mod spike;
 mod stateful;
 mod status;
@@ -34,10 +39,11 @@ mod tensorboard;
 mod tensors;
 mod trainer;
 mod watch;
+mod worker;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use checkpoint::{Checkpoint, Checkpoints, Snapshot};
-pub use collective::{Alone, Collective, Pending};
+pub use collective::{Alone, Collective, Pending, USUAL_LIMIT};
 pub use config::{BestBy, TrainConfig};
 pub use ema::Ema;
 pub use error::{BoxError, Error, Result};

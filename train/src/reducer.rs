@@ -8,7 +8,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Tensor, TensorId};
 use longmae_ops::{GradientSum, GradientWatch, backward, backward_watched};
 
-use crate::bucket::{Bucket, Sums, plan, with_numbers};
+use crate::bucket::{Bucket, Sums, plan};
 use crate::{Collective, Error, Gradients, NamedParam, Result};
 
 /// Bytes of a bucket, as PyTorch's.
@@ -167,13 +167,7 @@ impl GradientWatch for Watch {
         if state.error.is_some() {
             return;
         }
-        let added = match sum {
-            GradientSum::Host(sum) => state.added(weight, sum),
-            GradientSum::Device(sum) => {
-                with_numbers(sum, |sum| state.added(weight, sum)).and_then(|added| added)
-            }
-        };
-        if let Err(error) = added {
+        if let Err(error) = state.added(weight, sum) {
             state.error = Some(error);
         }
     }
@@ -181,7 +175,7 @@ impl GradientWatch for Watch {
 
 impl State {
     /// Takes a gradient if it is whole, and starts what can be started.
-    fn added(&mut self, weight: &Tensor, sum: &[f32]) -> Result<()> {
+    fn added(&mut self, weight: &Tensor, sum: GradientSum<'_>) -> Result<()> {
         let Some(&parameter) = self.index.get(&weight.id()) else { return Ok(()) };
         let (bucket, place) = self.places[parameter];
         self.seen[parameter] += 1;
@@ -198,13 +192,8 @@ impl State {
             std::cmp::Ordering::Less => Ok(()),
             std::cmp::Ordering::Greater => Err(Error::LateGradient(self.names[parameter].clone())),
             std::cmp::Ordering::Equal => {
-                let (bucket, factor) = (&mut self.buckets[bucket], self.factor);
-                match &self.before[parameter] {
-                    Some(before) => {
-                        with_numbers(before, |before| bucket.put_sum(place, before, sum, factor))?;
-                    }
-                    None => bucket.put(place, sum, factor),
-                }
+                let before = self.before[parameter].as_ref();
+                self.buckets[bucket].put(place, sum, before, self.factor)?;
                 self.start_whole()
             }
         }
@@ -222,7 +211,7 @@ impl State {
     }
 
     fn start(&mut self, bucket: usize) -> Result<()> {
-        let numbers = self.buckets[bucket].take()?;
+        let numbers = self.buckets[bucket].take(self.factor)?;
         self.sums.put(bucket, self.collective.start_sum(numbers)?);
         self.started += 1;
         Ok(())
@@ -276,6 +265,103 @@ impl State {
                 "rank 0 gave no order of its {} buckets of gradients: {error}; do all ranks train the same model?",
                 self.buckets.len()
             ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use candle_core::{DType, Device, Var};
+
+    use super::*;
+    use crate::Pending;
+
+    /// Two ranks of which the other has the same gradients.
+    #[derive(Default)]
+    struct Twins(AtomicUsize);
+
+    impl Collective for Twins {
+        fn rank(&self) -> usize {
+            0
+        }
+
+        fn world(&self) -> usize {
+            2
+        }
+
+        fn start_sum(&self, numbers: Tensor) -> Result<Pending> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Ok(Pending::ready((&numbers + &numbers)?))
+        }
+
+        fn sum(&self, numbers: &mut [f64]) -> Result<()> {
+            numbers.iter_mut().for_each(|number| *number *= 2.0);
+            Ok(())
+        }
+
+        fn broadcast(&self, _vars: &[Var]) -> Result<()> {
+            Ok(())
+        }
+
+        fn broadcast_bytes(&self, bytes: Vec<u8>) -> Result<Vec<u8>> {
+            Ok(bytes)
+        }
+
+        fn gather_bytes(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+            Ok(vec![bytes.clone(), bytes])
+        }
+
+        fn abort(&self) -> ! {
+            panic!("aborted")
+        }
+    }
+
+    fn tensor(values: [f32; 2]) -> Tensor {
+        Tensor::new(&values, &Device::Cpu).unwrap()
+    }
+
+    /// Gradients on a device take the same way as those in memory: heard of as tensors, in buckets of tensors.
+    #[test]
+    fn gradients_on_a_device_are_summed_there() {
+        let parameter = |name: &str| NamedParam {
+            name: name.to_owned(),
+            var: Var::zeros(2, DType::F32, &Device::Cpu).unwrap(),
+            lr_scale: 1.0,
+            decay: true,
+        };
+        let parameters = ["plain", "early", "unused"].map(parameter);
+        let twins = Arc::new(Twins::default());
+        let reducer = Reducer::with_bucket_bytes(&parameters, twins.clone(), 4);
+        reducer.lock().buckets.iter_mut().for_each(Bucket::keep_tensors);
+        for step in 0..3 {
+            let mut before = Gradients::empty(3);
+            before.replace(vec![None, Some(tensor([1.0, step as f32])), None]);
+            // What `Reducer::backward` does, with additions that come from a device.
+            let mut state = reducer.lock();
+            state.before = before.as_slice().to_vec();
+            state.seen.fill(0);
+            state.last_additions.clear();
+            drop(state);
+            let begun = twins.0.load(Ordering::SeqCst);
+            let early = parameters[1].var.as_tensor();
+            let watch = Watch(reducer.state.clone());
+            watch.added(early, GradientSum::Device(&tensor([0.5, 0.25])));
+            watch.added(early, GradientSum::Device(&tensor([2.0, -4.0])));
+            let begun = twins.0.load(Ordering::SeqCst) - begun;
+            assert_eq!(begun, usize::from(step > 0), "step {step}");
+            let whole = [Some(tensor([3.0, 8.0])), Some(tensor([3.0, step as f32 - 4.0])), None];
+            let mut gradients = Gradients::empty(3);
+            gradients.replace(whole.to_vec());
+            reducer.finish(&mut gradients).unwrap();
+            let found = gradients.as_slice().iter().map(|gradient| {
+                gradient.as_ref().map(|gradient| gradient.to_vec1::<f32>().unwrap())
+            });
+            let expected = whole.iter().map(|gradient| {
+                gradient.as_ref().map(|gradient| gradient.to_vec1::<f32>().unwrap())
+            });
+            assert!(found.eq(expected), "step {step}");
         }
     }
 }

@@ -131,7 +131,7 @@ impl Asked {
             recipe::overlay(&mut typed, &recipe::parse_set::<F>(text)?);
         }
         recipe::overlay(&mut typed, &recipe::to_table(&args.flags)?);
-        typed.insert("ranks".to_owned(), Value::Integer(i64::try_from(ranks::expected())?));
+        typed.insert("ranks".to_owned(), Value::Integer(i64::try_from(ranks::expected()?)?));
         let (name, mut table) = match (&args.recipe, default(&typed)) {
             (Some(reference), _) => recipe::load::<F>(reference, command)?,
             (None, (_, Some(built_in))) => recipe::load::<F>(built_in, command)?,

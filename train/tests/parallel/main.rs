@@ -2,6 +2,7 @@
 
 mod model;
 mod reducer;
+mod sockets;
 mod status;
 mod threads;
 mod trainer;

@@ -11,6 +11,7 @@ use longmae_train::{
 };
 
 use super::model::Model;
+use super::sockets::connected;
 use super::threads::ranks;
 
 /// The numbers of a rank's batches: all ranks together take one after the other.
@@ -172,6 +173,20 @@ fn two_ranks_are_one_with_twice_the_accumulation() {
     assert_eq!(first.weights, second.weights);
     // Rank 0 alone writes.
     assert!(!folder.path().join("two/rank-1").exists());
+}
+
+#[test]
+fn ranks_over_tcp_train_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    for world in [2, 3] {
+        let run = |kind: &str| folder.path().join(format!("{kind}-{world}"));
+        let threads = ranks(world, |rank| go(rank, 1, &run("threads"), Fate::default()));
+        let sockets = connected(world, |rank| go(rank, 1, &run("tcp"), Fate::default()));
+        for (tcp, expected) in sockets.iter().zip(&threads) {
+            assert_eq!(*tcp.outcome.as_ref().unwrap(), Outcome::Finished);
+            assert_eq!(tcp.weights, expected.weights);
+        }
+    }
 }
 
 #[test]
