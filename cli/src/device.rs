@@ -74,20 +74,28 @@ impl DeviceName {
         if built { Ok(()) } else { Err(without(self, feature)) }
     }
 
-    /// An error if models cannot compute so there: what has no kernels here runs on the reference ones.
+    /// An error if models cannot compute so there.
     pub fn check_compute(self, compute: Compute) -> anyhow::Result<()> {
-        let Self::Metal(_) = self else { return Ok(()) };
-        if compute.precision != Precision::Fp32 {
-            return Err(usage(format!(
-                "device `{self}` runs the reference kernels, which compute in fp32 alone: leave --precision away"
-            )));
+        if let Self::Metal(_) = self { self.check_reference(compute) } else { Ok(()) }
+    }
+
+    /// The same for models that no device but the CPU has kernels for: elsewhere they run on the reference ones.
+    pub fn check_reference(self, compute: Compute) -> anyhow::Result<()> {
+        let refused = |what, instead| {
+            Err(usage(format!(
+                "device `{self}` runs the reference kernels here, {what}: say {instead}"
+            )))
+        };
+        match compute {
+            _ if self == Self::Cpu => Ok(()),
+            Compute { precision: Precision::Bf16, .. } => {
+                refused("which compute in fp32 alone", "--precision fp32")
+            }
+            Compute { grad_checkpoint: true, .. } => {
+                refused("which have no grad_checkpoint", "--grad-checkpoint false")
+            }
+            _ => Ok(()),
         }
-        if compute.grad_checkpoint {
-            return Err(usage(format!(
-                "device `{self}` runs the reference kernels, which have no grad_checkpoint: leave it away"
-            )));
-        }
-        Ok(())
     }
 
     /// The kernels that run there, where these are asked for.
@@ -254,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn metal_has_the_reference_kernels_alone() {
+    fn what_only_fused_kernels_have_is_refused_without_them() {
         let metal = DeviceName::Metal(None);
         let bf16 = Compute { precision: Precision::Bf16, ..Compute::default() };
         let checkpointing = Compute { grad_checkpoint: true, ..Compute::default() };
@@ -262,6 +270,8 @@ mod tests {
             let error = metal.check_compute(compute).unwrap_err().to_string();
             assert!(error.contains("`metal`") && error.contains(said), "{error}");
             DeviceName::Cuda(None).check_compute(compute).unwrap();
+            DeviceName::Cuda(None).check_reference(compute).unwrap_err();
+            DeviceName::Cpu.check_reference(compute).unwrap();
         }
         metal.check_compute(Compute::default()).unwrap();
         assert_eq!(metal.kernels(Kernels::Fused), Kernels::Reference);
