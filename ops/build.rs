@@ -17,6 +17,7 @@ mod cuda {
         let out = PathBuf::from(std::env::var("OUT_DIR")?).join("kernels.rs");
         let ptx = cudaforge::KernelBuilder::new()
             .source_files(["src/cuda/kernels/kernels.cu"])
+            .watch(["src/cuda/kernels"])
             .args(["-std=c++17", "-O3", "--generate-line-info"])
             .build_ptx()?;
         ptx.write(&out)?;

@@ -45,7 +45,11 @@ struct Addresses {
 }
 
 /// Makes an error of the library's.
-fn failed<T>(what: &str, problem: &Problem, found: Result<T, result::CublasError>) -> Result<T> {
+fn failed<T>(
+    what: &str,
+    problem: &Problem,
+    found: std::result::Result<T, result::CublasError>,
+) -> Result<T> {
     match found {
         Ok(value) => Ok(value),
         Err(error) => bail!("cuBLASLt, {what} of {problem:?}: {error}"),

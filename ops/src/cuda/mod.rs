@@ -18,10 +18,8 @@ mod staging;
 mod tensors;
 mod tokens;
 
-pub use context::{device, device_count};
 pub(crate) use optimiser::{adamw, add_in_place, lerp, squares, swap};
 pub(crate) use pixels::pixel_loss;
 pub(crate) use primitives::primitives;
 pub(crate) use staging::{Staged, Staging};
 pub(crate) use tokens::{gather_tokens, prepend_class, restore_tokens};
-pub use upload::{Upload, Uploader};
