@@ -70,6 +70,7 @@ pub fn run(args: &run::Args<Flags>) -> anyhow::Result<()> {
     }
     let settings = Settings::resolve(Settings::complete(flags)?)?;
     let common = &settings.common;
+    common.device.check_built()?;
     if common.data.is_none() {
         return Err(usage(
             "linprobe needs --data (a folder with a folder of images for each class)",
