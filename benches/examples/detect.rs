@@ -125,7 +125,7 @@ impl Run {
     /// One step; the loss.
     fn train(&mut self, optimizer: &mut Optimizer) -> Result<f32> {
         let draw = DropPath::draw(DROP_PATH, self.depth, &mut self.rng)?;
-        let drop = DropPath::stack(&[draw], &Device::Cpu)?;
+        let drop = DropPath::stack(&[draw])?;
         let (sizes, targets) = ([(self.side, self.side)], [self.target.clone()]);
         let losses =
             self.model.losses(&self.images, &sizes, &targets, Some(&drop), &mut self.rng)?;

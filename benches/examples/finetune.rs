@@ -98,8 +98,7 @@ impl Run {
     /// One step; the loss.
     fn train(&mut self, optimizer: &mut Optimizer) -> Result<f32> {
         let draws = (0..self.batch).map(|_| DropPath::draw(DROP_PATH, self.depth, &mut self.rng));
-        let drop =
-            DropPath::stack(&draws.collect::<std::result::Result<Vec<_>, _>>()?, &Device::Cpu)?;
+        let drop = DropPath::stack(&draws.collect::<std::result::Result<Vec<_>, _>>()?)?;
         let logits = self.model.forward(&self.images, Some(&drop))?;
         let loss = soft_cross_entropy(&logits, &self.targets)?;
         let mut gradients = Gradients::empty(optimizer.parameters().len());

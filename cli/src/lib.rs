@@ -9,6 +9,7 @@ mod classify;
 mod coco_eval;
 mod data;
 mod detect;
+mod device;
 mod download;
 mod embed;
 mod environment;

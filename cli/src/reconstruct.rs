@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use candle_core::{Device, Tensor};
@@ -18,6 +19,7 @@ use longmae_report::{Reconstruction, reconstruction_grid, write_png};
 use longmae_weights::{Adapt, Checkpoint, Kind, ModelInfo};
 
 use crate::choice::one_of;
+use crate::device::DeviceName;
 use crate::exit::usage;
 use crate::image_size::ImageSize;
 use crate::output::line;
@@ -58,7 +60,7 @@ pub struct Args {
     /// `center` (the middle of the image), or `none` (the whole image is resized, whatever its shape)
     #[arg(long, value_name = "KIND", default_value = "center")]
     crop: String,
-    /// Device: cpu
+    /// Device: cpu, cuda or cuda:N (with the feature `cuda`), metal or metal:N (with the feature `metal`)
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     device: String,
     #[command(flatten)]
@@ -69,7 +71,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     check(args)?;
     let checkpoint = open_weights(Path::new(&args.weights))?;
     let mut info = info(&checkpoint, args)?;
-    let (mae, adapted) = load(&checkpoint, &info, args.image_size)?;
+    let device = DeviceName::from_str(&args.device)?.open()?;
+    let (mae, adapted) = load(&checkpoint, &info, args.image_size, &device)?;
     override_masks(&mut info, args);
     let painter = Painter::new(mae, &info, args)?;
     let images = find(&args.images)?;
@@ -97,7 +100,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// What arguments alone show, and whether the picture has a place.
 fn check(args: &Args) -> anyhow::Result<()> {
-    one_of("device", &args.device, &["cpu"], &["cuda", "gpu", "metal", "mps"])?;
+    DeviceName::from_str(&args.device)?.check_built()?;
     one_of("crop", &args.crop, &["center", "none"], &[])?;
     if let Some(name) = &args.mask_strategy {
         one_of("mask strategy", name, &["random", "block", "grid"], &[])?;
@@ -161,6 +164,7 @@ fn load(
     checkpoint: &Checkpoint,
     info: &ModelInfo,
     size: Option<ImageSize>,
+    device: &Device,
 ) -> anyhow::Result<(Mae, Vec<String>)> {
     let own = pretrain::config(checkpoint, info)?;
     let from = own.encoder.grid;
@@ -168,7 +172,7 @@ fn load(
         size.map_or(Ok(from), |size| PatchGrid::new((size.height, size.width), from.patch()))?;
     let mut config: MaeConfig = own;
     config.encoder.grid = to;
-    let params = Params::new(0, &Device::Cpu);
+    let params = Params::new(0, device);
     let mae = Mae::new(config, &params).with_context(|| checkpoint.path().display().to_string())?;
     let vars = vars(&params.all());
     let how = Adapt::to_grid([to.rows(), to.cols()]).grid_of_file([from.rows(), from.cols()]);

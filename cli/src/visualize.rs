@@ -115,8 +115,9 @@ struct Drawn {
 /// images.
 fn components(encoder: &Encoder, images: &[Tensor]) -> anyhow::Result<Drawn> {
     let features = images.iter().map(|image| {
-        let tokens = inference(|| encoder.vit.features(image))?;
-        Ok(Pool::Patches.apply(&tokens)?.squeeze(0)?)
+        let image = image.to_device(encoder.vit.device())?;
+        let tokens = inference(|| encoder.vit.features(&image))?;
+        Ok(Pool::Patches.apply(&tokens)?.squeeze(0)?.to_device(&Device::Cpu)?)
     });
     let features = Tensor::cat(&features.collect::<anyhow::Result<Vec<_>>>()?, 0)?;
     let pca = Pca::fit(&features, 3)?;
@@ -145,7 +146,9 @@ fn attention(encoder: &Encoder, images: &[Tensor]) -> anyhow::Result<Drawn> {
     let mut headings = vec!["mean".to_owned()];
     headings.extend((1..=heads).map(|head| format!("head {head}")));
     let maps = images.iter().map(|image| {
-        let weights = inference(|| encoder.vit.class_attention(image))?.squeeze(0)?;
+        let image = image.to_device(encoder.vit.device())?;
+        let weights = inference(|| encoder.vit.class_attention(&image))?;
+        let weights = weights.squeeze(0)?.to_device(&Device::Cpu)?;
         let patches = weights.narrow(1, 1, weights.dim(1)? - 1)?;
         let maps = Tensor::cat(&[patches.mean_keepdim(0)?, patches], 0)?;
         let greatest = maps.max_keepdim(1)?.maximum(f32::MIN_POSITIVE)?;

@@ -18,7 +18,7 @@ fn is_empty(folder: &Path) -> bool {
 #[test]
 fn arguments_alone_show_the_mistake() {
     let folder = empty();
-    let cases: [(&[&str], &[&str]); 42] = [
+    let cases: [(&[&str], &[&str]); 44] = [
         (&["--patch-size", "7"], &["patch size 7", "does not divide", "32x32"]),
         (&["--mask-ratio", "0"], &["mask ratio 0", "above 0"]),
         (&["--mask-ratio", "1"], &["mask ratio 1"]),
@@ -29,9 +29,11 @@ fn arguments_alone_show_the_mistake() {
         (&["--mask-strategy", "grid", "--mask-ratio", "0.6"], &["0.6", "regular grid"]),
         (&["--mask-strategy", "blok"], &["`blok`", "did you mean `block`"]),
         (&["--mask-count", "unit"], &["`unit`", "did you mean `units`"]),
-        (&["--device", "cuda"], &["`cuda` is not there yet"]),
-        (&["--device", "cuda:0"], &["`cuda:0` is not there yet"]),
-        (&["--device", "tpu"], &["unknown device `tpu`"]),
+        (&["--device", "tpu"], &["unknown device `tpu`", "cpu, cuda, cuda:N, metal, metal:N"]),
+        (&["--device", "gpu"], &["unknown device `gpu`", "say cuda"]),
+        (&["--device", "cuda:first"], &["device `cuda:first`", "a number, such as cuda:0"]),
+        (&["--device", "metal", "--precision", "bf16"], &["device `metal`", "fp32 alone"]),
+        (&["--device", "metal", "--grad-checkpoint"], &["device `metal`", "no grad_checkpoint"]),
         (&["--precision", "fp16"], &["`fp16` is not there yet", "bf16"]),
         (&["--kernels", "fast"], &["unknown kernels `fast`", "fused, reference"]),
         (&["--kernels", "reference", "--precision", "bf16"], &["reference", "fp32 alone"]),

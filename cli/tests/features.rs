@@ -252,7 +252,12 @@ fn mistakes_are_named() {
         (embed(&[&out[..], &["--batch-size", "0"]].concat()), 2, &["--batch-size 0"]),
         (embed(&[&out[..], &["--crop", "random"]].concat()), 2, &["random", "center"]),
         (embed(&[&out[..], &["--precision", "fp8"]].concat()), 2, &["fp8", "bf16"]),
-        (embed(&[&out[..], &["--device", "cuda"]].concat()), 2, &["cuda"]),
+        (embed(&[&out[..], &["--device", "gpu"]].concat()), 2, &["device `gpu`", "cuda"]),
+        (
+            embed(&[&out[..], &["--device", "metal", "--precision", "bf16"]].concat()),
+            2,
+            &["device `metal`"],
+        ),
         (embed(&[&out[..], &["--image-size", "30"]].concat()), 1, &["30"]),
         (embed(&[&out[..], &["--max-corrupt", "some"]].concat()), 2, &["some"]),
         (["embed", "none", "--data", "train"].into_iter().chain(out).collect(), 1, &["none"]),

@@ -208,7 +208,7 @@ fn mistakes_are_named() {
         (&["run", "images", "--out", "a.png", "--mask-ratio", "1"], 2, &["--mask-ratio 1"]),
         (&["run", "images", "--out", "a.png", "--mask-unit", "0"], 2, &["--mask-unit 0"]),
         (&["run", "images", "--out", "a.png", "--mask-strategy", "blok"], 2, &["blok", "block"]),
-        (&["run", "images", "--out", "a.png", "--device", "cuda"], 2, &["cuda"]),
+        (&["run", "images", "--out", "a.png", "--device", "gpu"], 2, &["gpu", "cuda"]),
         (&["run", "images", "--out", "none/a.png"], 1, &["none/a.png", "no such folder"]),
         (&["none", "images", "--out", "a.png"], 1, &["none"]),
         (&["half.safetensors", "images", "--out", "a.png"], 1, &["half.safetensors", "truncated"]),

@@ -1,4 +1,4 @@
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use longmae_masking::MaskBatch;
 use longmae_ops::{Compute, Params};
 use longmae_patching::patchify;
@@ -47,6 +47,11 @@ impl Mae {
     /// The encoder, which goes on to other tasks.
     pub fn encoder(&self) -> &Vit {
         &self.encoder
+    }
+
+    /// Where the parameters live, and images and masks must.
+    pub fn device(&self) -> &Device {
+        self.encoder.device()
     }
 
     /// Encodes, decodes and compares: `images` `[batch, channels, height, width]` with a mask plan each.

@@ -35,4 +35,55 @@ impl MaskBatch {
             mask: Tensor::from_vec(mask, (batch, patches), device)?,
         })
     }
+
+    /// The same on another device. Ids are checked before they leave the CPU: a GPU that meets one beyond the sequence
+    /// cannot say so without being waited for.
+    ///
+    /// # Errors
+    /// When an id lies outside the sequence, or the device has no room.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        if !device.is_cpu() {
+            self.check_ids()?;
+        }
+        Ok(Self {
+            ids_keep: self.ids_keep.to_device(device)?,
+            ids_restore: self.ids_restore.to_device(device)?,
+            mask: self.mask.to_device(device)?,
+        })
+    }
+
+    /// An error if an id that lies on the CPU is none of the sequence's.
+    fn check_ids(&self) -> Result<()> {
+        let patches = self.mask.dim(1)?;
+        for ids in [&self.ids_keep, &self.ids_restore] {
+            if !ids.device().is_cpu() {
+                continue;
+            }
+            let ids = ids.flatten_all()?.to_vec1::<u32>()?;
+            if let Some(id) = ids.into_iter().find(|id| *id as usize >= patches) {
+                return Err(Error::Position { id, patches });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_beyond_the_sequence_do_not_leave_the_cpu() {
+        let plans = [MaskPlan::from_order(&[2, 0, 1], 1).unwrap()];
+        let masks = MaskBatch::stack(&plans, &Device::Cpu).unwrap();
+        masks.check_ids().unwrap();
+        let beyond = Tensor::new(&[[0u32, 3, 1]], &Device::Cpu).unwrap();
+        for wrong in [
+            MaskBatch { ids_restore: beyond.clone(), ..masks.clone() },
+            MaskBatch { ids_keep: beyond, ..masks },
+        ] {
+            let refused = wrong.check_ids();
+            assert!(matches!(refused, Err(Error::Position { id: 3, patches: 3 })), "{refused:?}");
+        }
+    }
 }

@@ -93,6 +93,14 @@ pub enum Error {
     /// A batch without plans.
     #[error("a batch of masks needs at least one plan")]
     EmptyBatch,
+    /// An id of a batch of masks that is no patch's.
+    #[error("patch {id} is out of range: the masks are of {patches} patches")]
+    Position {
+        /// The id found.
+        id: u32,
+        /// Patches there are.
+        patches: usize,
+    },
     /// An unknown name of a strategy or count.
     #[error("unknown {what} `{found}`: expected one of {expected}")]
     UnknownName {

@@ -49,9 +49,10 @@ impl LineMatrix {
         Self { from, to, values }
     }
 
-    /// `[to, from]` of this type.
+    /// `[to, from]` of this type. Converted on the CPU: some devices know no f64.
     pub fn tensor(&self, dtype: DType, device: &Device) -> Result<Tensor> {
-        Ok(Tensor::from_slice(&self.values, (self.to, self.from), device)?.to_dtype(dtype)?)
+        let values = Tensor::from_slice(&self.values, (self.to, self.from), &Device::Cpu)?;
+        Ok(values.to_dtype(dtype)?.to_device(device)?)
     }
 }
 

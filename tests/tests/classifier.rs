@@ -143,7 +143,7 @@ fn every_parameter_learns() {
             let mut rng = ChaCha8Rng::seed_from_u64(1);
             let draws: Vec<_> =
                 (0..4).map(|_| DropPath::draw(rate, 3, &mut rng).unwrap()).collect();
-            let drop = DropPath::stack(&draws, &Device::Cpu).unwrap();
+            let drop = DropPath::stack(&draws).unwrap();
             let images = Tensor::randn(0f32, 1.0, (4, 1, 8, 12), &Device::Cpu).unwrap();
             let targets = Tensor::new(
                 &[[1f32, 0.0, 0.0], [0.0, 1.0, 0.0], [0.2, 0.3, 0.5], [0.0, 0.0, 1.0]],

@@ -107,7 +107,7 @@ fn every_parameter_of_every_variant_learns() {
         let masks = variant.masks(&mut rng);
         let draws: Vec<_> =
             (0..BATCH).map(|_| DropPath::draw(variant.drop_path, 3, &mut rng).unwrap()).collect();
-        let drop = DropPath::stack(&draws, &Device::Cpu).unwrap();
+        let drop = DropPath::stack(&draws).unwrap();
 
         let params = Params::new(7, &Device::Cpu);
         let mae = Mae::new(variant.config(), &params).unwrap();

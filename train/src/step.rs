@@ -97,17 +97,19 @@ impl<T: Task> Trainer<T> {
         let output =
             self.task.loss(batch, &context).map_err(|source| Error::Task { step, source })?;
         let share = 1.0 / self.config.accum_iter as f64;
+        let shared = (&output.loss * share)?;
+        let store = match last {
+            true => self.ranks.backward(&shared, &sum.gradients)?,
+            false => longmae_ops::backward(&shared)?,
+        };
+        sum.gradients.accumulate(self.optimizer.parameters(), store)?;
+        // Read last: a GPU is waited for here, and has the backward pass to do meanwhile.
         let loss = f64::from(output.loss.to_scalar::<f32>()?);
         sum.loss += loss * share;
         sum.samples += output.samples;
         let names = if loss.is_finite() { &mut sum.seen } else { &mut sum.bad };
         names.extend(self.task.sample_ids(batch));
-        let loss = (output.loss * share)?;
-        let store = match last {
-            true => self.ranks.backward(&loss, &sum.gradients)?,
-            false => longmae_ops::backward(&loss)?,
-        };
-        sum.gradients.accumulate(self.optimizer.parameters(), store)
+        Ok(())
     }
 
     fn update(&mut self, gradients: &Gradients, grad_norm: f64, lr: f64) -> Result<()> {

@@ -1,16 +1,17 @@
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rand::{Rng, RngCore};
 
 use crate::{Error, Result};
 
 /// Stochastic depth (arXiv 1603.09382): for each sample, which residual branches are skipped.
 ///
-/// Like a mask this is data, drawn outside the model. The rate grows linearly from 0 at the first block to
+/// Like a mask this is data, drawn outside the model, and on any device it lies in the host's memory, where the fused blocks
+/// read it. The rate grows linearly from 0 at the first block to
 /// `rate` at the last, and branches that stay are scaled by `1 / (1 - rate)`, as in timm.
 #[derive(Debug, Clone)]
 pub struct DropPath {
-    /// Scale of each branch, two a block: attention, MLP. Each `[batch, 1, 1]`.
-    scales: Vec<Tensor>,
+    /// Scales of each branch, two a block: attention, MLP. Each has a number a sample.
+    scales: Vec<Vec<f32>>,
 }
 
 impl DropPath {
@@ -33,29 +34,53 @@ impl DropPath {
     ///
     /// # Errors
     /// When they differ in length.
-    pub fn stack(samples: &[Vec<f32>], device: &Device) -> Result<Self> {
-        let branches = samples.first().map_or(0, Vec::len);
-        let table = Tensor::from_vec(samples.concat(), (samples.len(), branches), device)?;
-        let scales = (0..branches)
-            .map(|i| table.narrow(1, i, 1)?.unsqueeze(2))
-            .collect::<candle_core::Result<_>>()?;
-        Ok(Self { scales })
+    pub fn stack(samples: &[Vec<f32>]) -> Result<Self> {
+        let expected = samples.first().map_or(0, Vec::len);
+        if let Some(odd) = samples.iter().find(|sample| sample.len() != expected) {
+            return Err(Error::DropPathDraws { found: odd.len(), expected });
+        }
+        let branch = |i: usize| samples.iter().map(|sample| sample[i]).collect();
+        Ok(Self { scales: (0..expected).map(branch).collect() })
     }
 
     /// The scales of a block's two branches, one for each sample.
     pub(crate) fn scales(&self, block: usize) -> Result<[Vec<f32>; 2]> {
-        let attention = self.branch(2 * block)?.flatten_all()?.to_vec1()?;
-        let mlp = self.branch(2 * block + 1)?.flatten_all()?.to_vec1()?;
-        Ok([attention, mlp])
+        Ok([self.branch(2 * block)?.to_vec(), self.branch(2 * block + 1)?.to_vec()])
     }
 
-    fn branch(&self, branch: usize) -> Result<&Tensor> {
+    fn branch(&self, branch: usize) -> Result<&[f32]> {
         let (drawn, needed) = (self.scales.len(), branch + 1);
-        self.scales.get(branch).ok_or(Error::DropPathDepth { drawn, needed })
+        let scales = self.scales.get(branch).map(Vec::as_slice);
+        scales.ok_or(Error::DropPathDepth { drawn, needed })
     }
 
     /// Scales a residual branch `[batch, tokens, dim]`: `branch` counts two a block.
     pub(crate) fn apply(&self, branch: usize, x: &Tensor) -> Result<Tensor> {
-        Ok(x.broadcast_mul(self.branch(branch)?)?)
+        let scales = self.branch(branch)?;
+        let scales = Tensor::from_slice(scales, (scales.len(), 1, 1), x.device())?;
+        Ok(x.broadcast_mul(&scales)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn each_sample_has_its_own_scales() {
+        let drop = DropPath::stack(&[vec![1.0, 2.0], vec![0.0, 4.0]]).unwrap();
+        assert_eq!(drop.scales(0).unwrap(), [vec![1.0, 0.0], vec![2.0, 4.0]]);
+        let x = Tensor::ones((2, 1, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let scaled = drop.apply(1, &x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(scaled, [2.0, 2.0, 4.0, 4.0]);
+        assert!(matches!(drop.scales(1), Err(Error::DropPathDepth { drawn: 2, needed: 3 })));
+    }
+
+    #[test]
+    fn draws_of_other_depths_are_refused() {
+        let refused = DropPath::stack(&[vec![1.0; 4], vec![1.0; 6]]);
+        assert!(matches!(refused, Err(Error::DropPathDraws { found: 6, expected: 4 })));
     }
 }

@@ -39,6 +39,16 @@ pub enum Error {
         /// Branches needed.
         needed: usize,
     },
+    /// Drop path drawn for several depths in one batch.
+    #[error(
+        "drop path was drawn for {found} residual branches of one sample, for {expected} of another"
+    )]
+    DropPathDraws {
+        /// Branches of the sample.
+        found: usize,
+        /// Branches of the first sample.
+        expected: usize,
+    },
     /// Grid, patches or positions do not fit.
     #[error(transparent)]
     Patching(#[from] longmae_patching::Error),

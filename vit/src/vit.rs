@@ -1,4 +1,4 @@
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use longmae_ops::{Compute, Init, Params, prepend_class};
 use longmae_patching::{PatchEmbed, PatchGrid, Tokenizer, sincos_positions};
 
@@ -72,6 +72,11 @@ impl Vit {
     /// The configuration it was built from.
     pub fn config(&self) -> &VitConfig {
         &self.config
+    }
+
+    /// Where the parameters live, and images must.
+    pub fn device(&self) -> &Device {
+        self.cls_token.device()
     }
 
     /// Encodes the patches `visible` `[batch, kept]` (u32) of `images` `[batch, channels, height, width]`, or

@@ -1,4 +1,4 @@
-use candle_core::{IndexOp, Tensor};
+use candle_core::{Device, IndexOp, Tensor};
 use longmae_ops::Params;
 use longmae_patching::{
     PatchEmbed, PatchGrid, Resample, Tokenizer, resize_positions, sincos_positions,
@@ -88,6 +88,11 @@ impl WindowedVit {
     /// The configuration it was built from.
     pub fn config(&self) -> &WindowedVitConfig {
         &self.config
+    }
+
+    /// Where the parameters live, and images must.
+    pub fn device(&self) -> &Device {
+        self.pos_embed.device()
     }
 
     /// The same weights for images of another grid: the tables of relative positions of global blocks are resized linearly,

@@ -2,7 +2,7 @@
 
 use crate::{Checkpoint, Error, Result};
 use bytemuck::cast_slice_mut;
-use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Tensor, Var, bail};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Tensor, Var, bail};
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ impl Checkpoint {
         vars.par_iter().try_for_each(|(name, var)| match prepared.get(name) {
             None => self.fill(name, var),
             Some(None) => Ok(()),
-            Some(Some(tensor)) => var.set(tensor).map_err(|reason| self.tensor_error(name, reason)),
+            Some(Some(tensor)) => self.put(name, tensor, var),
         })
     }
 
@@ -29,9 +29,14 @@ impl Checkpoint {
             var.inplace_op1(&read).map_err(failed)?;
             return read.failure.take().map_or(Ok(()), Err);
         }
-        let tensor = self.tensor(name, var.device())?;
-        let tensor = tensor.to_dtype(var.dtype()).map_err(failed)?;
-        var.set(&tensor).map_err(failed)
+        self.put(name, &self.tensor(name, &Device::Cpu)?, var)
+    }
+
+    /// Sets a variable on any device. Types are converted on the CPU: not every device knows what files hold.
+    fn put(&self, name: &str, tensor: &Tensor, var: &Var) -> Result<()> {
+        let tensor = tensor.to_dtype(var.dtype()).and_then(|tensor| tensor.to_device(var.device()));
+        let set = tensor.and_then(|tensor| var.set(&tensor));
+        set.map_err(|reason| self.tensor_error(name, reason))
     }
 }
 

@@ -87,7 +87,7 @@ impl Collate {
             DropPath::draw(self.drop_path, self.depth, &mut item.rng(Purpose::DropPath))
         };
         let draws = items.iter().map(draw).collect::<Result<Vec<_>, _>>()?;
-        Ok(Some(DropPath::stack(&draws, &Device::Cpu)?))
+        Ok(Some(DropPath::stack(&draws)?))
     }
 }
 

@@ -22,14 +22,15 @@ use crate::terminal::Terminal;
 /// The most classes that a confusion matrix is kept of: 200 MB.
 const MOST_CONFUSED: usize = 5000;
 
-/// Something that scores images `[batch, channels, height, width]`: logits `[batch, classes]`.
+/// Something that scores images `[batch, channels, height, width]` on any device: logits `[batch, classes]`.
 pub trait Scorer {
     fn logits(&self, images: &Tensor) -> anyhow::Result<Tensor>;
 }
 
 impl Scorer for longmae_finetune::Classifier {
     fn logits(&self, images: &Tensor) -> anyhow::Result<Tensor> {
-        Ok(inference(|| self.forward(images, None))?)
+        let images = images.to_device(self.backbone().device())?;
+        Ok(inference(|| self.forward(&images, None))?)
     }
 }
 

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::bail;
-use candle_core::Device;
 use longmae_data::Source;
 use longmae_ops::Params;
 use longmae_weights::Checkpoint;
@@ -67,7 +66,7 @@ pub fn run(args: &run::Args<Flags>) -> anyhow::Result<()> {
     };
     let source = Sources::open_one(spec, common)?;
     let (classes, source) = aligned(&checkpoint, head[0], &source)?;
-    let params = Params::new(common.seed, &Device::Cpu).computing(common.compute);
+    let params = Params::new(common.seed, &common.device.open()?).computing(common.compute);
     let model = classifier(&settings, &classes, &params)?;
     for change in load_all(Path::new(&reference), &params, common)?.adapted {
         line(format!("adapted  {change}"));

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use candle_core::Device;
 use longmae_data::Source;
 use longmae_finetune::{Classifier, ClassifierConfig};
 use longmae_ops::Params;
@@ -46,7 +45,7 @@ impl Plan for FineTuning {
         let common = &settings.common;
         let (sources, classes) = labelled(common)?;
         let steps_per_epoch = sources.steps_per_epoch(common)?;
-        let params = Params::new(common.seed, &Device::Cpu).computing(common.compute);
+        let params = Params::new(common.seed, &common.device.open()?).computing(common.compute);
         let classifier = classifier(settings, &classes, &params)?;
         let started = match common.start_from() {
             Some(path) => weights::load_encoder(path, &params, common)?,
@@ -93,7 +92,8 @@ impl Plan for FineTuning {
     }
 
     fn warnings(&self, settings: &Settings) -> Vec<String> {
-        dry_run::memory(settings).ok().and_then(too_large).into_iter().collect()
+        let needed = dry_run::memory(settings).ok();
+        needed.and_then(|needed| too_large(needed, settings.common.device)).into_iter().collect()
     }
 
     fn watch<'a>(

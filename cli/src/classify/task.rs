@@ -69,7 +69,7 @@ pub fn metadata<S: RunSettings>(
 ) -> anyhow::Result<Metadata> {
     let mut recipe = recipe::to_table(settings.flags())?;
     // What a machine chose for itself is no part of what was computed.
-    ["workers", "threads"].iter().for_each(|key| drop(recipe.remove(*key)));
+    ["device", "workers", "threads"].iter().for_each(|key| drop(recipe.remove(*key)));
     let head = ClassifierInfo {
         pool: pool.to_string(),
         classes: classes.names.clone(),
@@ -90,8 +90,10 @@ impl Task for ClassifyTask {
     type Batch = Batch;
 
     fn loss(&self, batch: &Batch, _context: &StepContext) -> Result<StepOutput, BoxError> {
-        let logits = self.classifier.forward(&batch.images, batch.drop_path.as_ref())?;
-        let loss = soft_cross_entropy(&logits, &batch.targets)?;
+        let device = self.classifier.backbone().device();
+        let (images, targets) = (batch.images.to_device(device)?, batch.targets.to_device(device)?);
+        let logits = self.classifier.forward(&images, batch.drop_path.as_ref())?;
+        let loss = soft_cross_entropy(&logits, &targets)?;
         Ok(StepOutput { loss, samples: batch.ids.len() })
     }
 

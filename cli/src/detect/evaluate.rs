@@ -33,7 +33,8 @@ impl Sought {
         let mut all = Vec::new();
         while let Some(batch) = loader.next_batch() {
             let batch = batch?;
-            let found = detector.detect(&batch.images, &batch.sizes)?;
+            let images = batch.images.to_device(detector.backbone().device())?;
+            let found = detector.detect(&images, &batch.sizes)?;
             for (i, found) in found.into_iter().enumerate() {
                 let image = self.images.image_id(batch.indices[i]).unwrap_or_default();
                 let seen = Seen { image, content: batch.sizes[i], file: batch.files[i] };

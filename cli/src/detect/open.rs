@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::Device;
 use longmae_data::Coco;
 use longmae_finetune::detect::Detector;
 use longmae_ops::Params;
@@ -21,8 +20,8 @@ use crate::recipe;
 use crate::run::weights::{load_whole_detector, open_weights};
 use crate::run::{self, RunSettings, ValidationData};
 
-/// Settings of a stored recipe that are of its training, and not of the detector.
-const OF_TRAINING: [&str; 10] = [
+/// Settings of a stored recipe that are of its training and its machine, and not of the detector.
+const OF_TRAINING: [&str; 11] = [
     "data",
     "val_data",
     "val_every",
@@ -32,6 +31,7 @@ const OF_TRAINING: [&str; 10] = [
     "effective_batch_size",
     "ranks",
     "grad_checkpoint",
+    "device",
     "max_corrupt",
 ];
 
@@ -71,7 +71,7 @@ impl Opened {
             ValidationData::None | ValidationData::Share(_) => None,
         };
         let categories = stored.or_of(images.as_deref())?;
-        let params = Params::new(common.seed, &Device::Cpu).computing(common.compute);
+        let params = Params::new(common.seed, &common.device.open()?).computing(common.compute);
         let detector = Detector::new(settings.architecture.config(categories.len()), &params)?;
         load_whole_detector(&checkpoint, &params, false)?;
         Ok(Self { detector, settings, categories, images })

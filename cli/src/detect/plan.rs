@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use candle_core::Device;
 use longmae_finetune::detect::Detector;
 use longmae_ops::Params;
 use longmae_train::{
@@ -51,7 +50,7 @@ impl Plan for Detecting {
             None => None,
         };
         let steps_per_epoch = sources.steps_per_epoch(common)?;
-        let params = Params::new(common.seed, &Device::Cpu).computing(common.compute);
+        let params = Params::new(common.seed, &common.device.open()?).computing(common.compute);
         let detector = Detector::new(settings.architecture.config(categories.len()), &params)?;
         let started = match common.start_from() {
             Some(path) => {

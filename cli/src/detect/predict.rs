@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use longmae_data::rng::{Purpose, stream};
 use longmae_data::{Image, Picture, Pixels, Size, Transform};
 use longmae_finetune::detect::coco_eval::Detection;
@@ -64,7 +64,7 @@ impl Opened {
         let transform = &self.settings.evaluation;
         let input = transform.apply(&picture, &mut stream(0, 0, 0, Purpose::Crop))?;
         let shape = (1, input.channels, input.height, input.width);
-        let input = Tensor::from_vec(input.data, shape, &Device::Cpu)?;
+        let input = Tensor::from_vec(input.data, shape, self.detector.backbone().device())?;
         let content = transform.content(Size { height, width });
         let content = (content.height, content.width);
         let seen = Seen { image: 0, content, file: (height, width) };

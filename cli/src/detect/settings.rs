@@ -101,6 +101,8 @@ impl RunSettings for Settings {
             run: &mut flags.run,
         };
         let common = Common::resolve(groups, &DEFAULTS, Self::COMMAND)?;
+        // Attention over a grid, maps and regions have kernels on the CPU alone.
+        common.device.check_reference(common.compute)?;
         leave_foreign(&mut flags);
         let layer_decay = *flags.layer_decay.get_or_insert(0.7);
         if !(layer_decay > 0.0 && layer_decay <= 1.0) {

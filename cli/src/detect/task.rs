@@ -68,7 +68,7 @@ impl DetectTask {
 fn metadata(settings: &Settings, categories: &Categories) -> anyhow::Result<Metadata> {
     let mut recipe = recipe::to_table(&settings.flags)?;
     // What a machine chose for itself is no part of what was computed.
-    ["workers", "threads"].iter().for_each(|key| drop(recipe.remove(*key)));
+    ["device", "workers", "threads"].iter().for_each(|key| drop(recipe.remove(*key)));
     let detector =
         DetectorInfo { categories: categories.0.clone(), image_size: settings.common.size.height };
     let info = encoder_info(&settings.architecture.pretrained(), &settings.flags.data);
@@ -83,7 +83,8 @@ impl Task for DetectTask {
         let Batch { items, images, sizes, targets, drop_path } = batch;
         let first = items.first().ok_or("a batch has no images")?;
         let mut rng = first.rng(Purpose::Regions);
-        let losses = self.detector.losses(images, sizes, targets, drop_path.as_ref(), &mut rng)?;
+        let images = images.to_device(self.detector.backbone().device())?;
+        let losses = self.detector.losses(&images, sizes, targets, drop_path.as_ref(), &mut rng)?;
         Ok(StepOutput { loss: losses.total()?, samples: items.len() })
     }
 

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use candle_core::Device;
 use longmae_data::{DecodeOptions, EvalTransform, Normalize, Size, transform::EvalCrop};
 use longmae_ops::Params;
 use longmae_patching::PatchGrid;
@@ -36,7 +35,7 @@ impl Encoder {
         let from = own.grid;
         let size = flags.image_size.map(|size| (size.height, size.width));
         let to = size.map_or(Ok(from), |size| PatchGrid::new(size, from.patch()))?;
-        let params = Params::new(0, &Device::Cpu).computing(flags.compute()?);
+        let params = Params::new(0, &flags.device()?.open()?).computing(flags.compute()?);
         let shown = checkpoint.path().display().to_string();
         let config = VitConfig { grid: to, ..own };
         let vit = Vit::new(config, &params).with_context(|| shown.clone())?;

@@ -116,7 +116,8 @@ pub fn extract(vit: &Vit, source: &Arc<dyn Source>, how: &Extraction) -> anyhow:
     let mut shape = Vec::new();
     let (mut ids, mut targets) = (Vec::new(), Vec::new());
     while let Some(batch) = loader.next_batch().transpose()? {
-        let tokens = inference(|| vit.features(&batch.images))?;
+        let images = batch.images.to_device(vit.device())?;
+        let tokens = inference(|| vit.features(&images))?;
         let features = how.pool.apply(&tokens)?;
         shape = features.dims()[1..].to_vec();
         let each = shape.iter().product::<usize>();

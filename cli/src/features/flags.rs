@@ -8,6 +8,7 @@ use longmae_ops::{Compute, Isa, Precision};
 use longmae_weights::Known;
 
 use crate::choice::one_of;
+use crate::device::DeviceName;
 use crate::exit::usage;
 use crate::image_size::ImageSize;
 
@@ -28,7 +29,7 @@ pub struct EncoderFlags {
     /// `fp32`, or `bf16` for matrix products
     #[arg(long, value_name = "NAME", default_value = "fp32")]
     pub precision: String,
-    /// Device: cpu
+    /// Device: cpu, cuda or cuda:N (with the feature `cuda`), metal or metal:N (with the feature `metal`)
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub device: String,
     #[command(flatten)]
@@ -57,7 +58,6 @@ impl EncoderFlags {
     /// What the flags alone show.
     pub fn check(&self) -> anyhow::Result<()> {
         Isa::requested().map_err(usage)?;
-        one_of("device", &self.device, &["cpu"], &["cuda", "gpu", "metal", "mps"])?;
         one_of("crop", &self.crop, &["center", "none"], &[])?;
         if self.image_size.is_some_and(|size| size.height.max(size.width) > MOST_PIXELS) {
             return Err(usage(format!("--image-size: expected at most {MOST_PIXELS} a side")));
@@ -65,7 +65,14 @@ impl EncoderFlags {
         if let Some(eps) = self.known.layer_norm_eps.filter(|eps| !(*eps > 0.0 && *eps < 1.0)) {
             return Err(usage(format!("--layer-norm-eps {eps}: expected a small number above 0")));
         }
-        self.compute().map(|_| ())
+        let device = self.device()?;
+        device.check_built()?;
+        device.check_compute(self.compute()?)
+    }
+
+    /// Where the encoder computes.
+    pub fn device(&self) -> anyhow::Result<DeviceName> {
+        self.device.parse()
     }
 
     /// How the encoder computes.

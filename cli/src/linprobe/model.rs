@@ -1,6 +1,6 @@
 //! A frozen encoder with a linear classifier on its features.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use longmae_finetune::Pool;
 use longmae_finetune::probes::{LinearProbe, Mode};
 use longmae_ops::{Params, inference};
@@ -24,7 +24,7 @@ impl Probed {
     /// The encoder of the weights to start from, or as it begins if none are named; and a new probe of `classes`.
     pub fn open(settings: &Settings, classes: usize) -> anyhow::Result<(Self, Started)> {
         let common = &settings.common;
-        let params = Params::new(common.seed, &Device::Cpu).computing(common.compute);
+        let params = Params::new(common.seed, &common.device.open()?).computing(common.compute);
         let vit = Vit::new(common.encoder, &params)?;
         let started = match common.start_from() {
             Some(path) => weights::load_encoder(path, &params, common)?,
@@ -38,9 +38,10 @@ impl Probed {
         Ok((Self { vit, pool, probe, params }, started))
     }
 
-    /// The scores `[batch, classes]` of images. Gradients reach the probe alone.
+    /// The scores `[batch, classes]` of images on any device. Gradients reach the probe alone.
     pub fn forward(&self, images: &Tensor, mode: Mode) -> anyhow::Result<Tensor> {
-        let tokens = inference(|| self.vit.features(images))?;
+        let images = images.to_device(self.vit.device())?;
+        let tokens = inference(|| self.vit.features(&images))?;
         let features = self.pool.apply(&tokens)?.detach();
         Ok(self.probe.forward(&features.contiguous()?, mode)?)
     }

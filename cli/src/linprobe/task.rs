@@ -74,7 +74,8 @@ impl Task for ProbeTask {
 
     fn loss(&self, batch: &Batch, _context: &StepContext) -> Result<StepOutput, BoxError> {
         let logits = self.model.forward(&batch.images, Mode::Train)?;
-        let loss = soft_cross_entropy(&logits, &batch.targets)?;
+        let targets = batch.targets.to_device(logits.device())?;
+        let loss = soft_cross_entropy(&logits, &targets)?;
         Ok(StepOutput { loss, samples: batch.ids.len() })
     }
 

@@ -17,7 +17,7 @@ use longmae_vit::DropPath;
 use super::settings::Settings;
 use crate::run::{RunBatches, loader_config};
 
-/// A batch with its masks.
+/// A batch with its masks, on the CPU, where workers make it.
 pub struct Batch {
     /// Names of the samples.
     pub ids: Vec<String>,
@@ -27,6 +27,13 @@ pub struct Batch {
     pub masks: MaskBatch,
     /// Drop-path draws, when training with it.
     pub drop_path: Option<DropPath>,
+}
+
+impl Batch {
+    /// Images and masks where the model is.
+    pub fn on(&self, device: &Device) -> anyhow::Result<(Tensor, MaskBatch)> {
+        Ok((self.images.to_device(device)?, self.masks.to_device(device)?))
+    }
 }
 
 /// Makes batches of items.
@@ -58,14 +65,14 @@ impl Collate {
             .map(|item| self.strategy.plan(self.grid, &mut item.rng(Purpose::Mask)))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Batch {
-            drop_path: self.drop_path(&items, &device)?,
+            drop_path: self.drop_path(&items)?,
             images: Tensor::from_vec(pixels, shape, &device)?,
             masks: MaskBatch::stack(&plans, &device)?,
             ids: items.into_iter().map(|item| item.id).collect(),
         })
     }
 
-    fn drop_path(&self, items: &[Item], device: &Device) -> Result<Option<DropPath>, BoxError> {
+    fn drop_path(&self, items: &[Item]) -> Result<Option<DropPath>, BoxError> {
         if self.drop_path == 0.0 {
             return Ok(None);
         }
@@ -75,7 +82,7 @@ impl Collate {
                 DropPath::draw(self.drop_path, self.depth, &mut item.rng(Purpose::DropPath))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Some(DropPath::stack(&draws, device)?))
+        Ok(Some(DropPath::stack(&draws)?))
     }
 }
 

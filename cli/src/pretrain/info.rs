@@ -51,7 +51,7 @@ pub fn metadata(
     };
     // What a machine chose for itself is no part of what was computed.
     let mut flags = settings.flags.clone();
-    (flags.machine.workers, flags.machine.threads) = (None, None);
+    (flags.machine.device, flags.machine.workers, flags.machine.threads) = (None, None, None);
     let recipe = recipe::to_table(&flags)?.to_string();
     Ok(Metadata { kind, info, recipe: Some(recipe) })
 }

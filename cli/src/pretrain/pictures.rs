@@ -135,13 +135,14 @@ impl Hook<PretrainTask> for Drawing<'_> {
     }
 }
 
-/// What the model makes of one image, `[1, channels, height, width]`, and the loss over its hidden patches.
+/// What the model makes of one image on the CPU, `[1, channels, height, width]`, and the loss over its hidden patches.
 pub fn reconstruct(
     mae: &Mae,
     image: &Tensor,
     masks: &MaskBatch,
 ) -> anyhow::Result<(Reconstruction, f32)> {
-    let output = inference(|| mae.forward(image, masks, None))?;
+    let (seen, hidden) = (image.to_device(mae.device())?, masks.to_device(mae.device())?);
+    let output = inference(|| mae.forward(&seen, &hidden, None))?;
     let removed = masks.mask.flatten_all()?.to_vec1::<f32>()?;
     let reconstruction = Reconstruction {
         image: image.flatten_all()?.to_vec1()?,

@@ -50,7 +50,7 @@ impl Plan for Pretraining {
         let common = &settings.common;
         let sources = Sources::open(common)?;
         let steps_per_epoch = sources.steps_per_epoch(common)?;
-        let params = Params::new(common.seed, &candle_core::Device::Cpu).computing(common.compute);
+        let params = Params::new(common.seed, &common.device.open()?).computing(common.compute);
         let mae = Mae::new(settings.mae, &params)?;
         let started = match common.start_from() {
             Some(path) => info::load_weights(path, &params, settings)?,
@@ -103,7 +103,8 @@ impl Plan for Pretraining {
     }
 
     fn warnings(&self, settings: &Settings) -> Vec<String> {
-        dry_run::memory(settings).ok().and_then(too_large).into_iter().collect()
+        let needed = dry_run::memory(settings).ok();
+        needed.and_then(|needed| too_large(needed, settings.common.device)).into_iter().collect()
     }
 
     fn watch<'a>(

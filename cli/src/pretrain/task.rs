@@ -53,7 +53,8 @@ impl Task for PretrainTask {
     type Batch = Batch;
 
     fn loss(&self, batch: &Batch, _context: &StepContext) -> Result<StepOutput, BoxError> {
-        let output = self.mae.forward(&batch.images, &batch.masks, batch.drop_path.as_ref())?;
+        let (images, masks) = batch.on(self.mae.device())?;
+        let output = self.mae.forward(&images, &masks, batch.drop_path.as_ref())?;
         Ok(StepOutput { loss: output.loss, samples: batch.ids.len() })
     }
 

@@ -67,7 +67,8 @@ fn pass(source: &Arc<dyn Source>, settings: &Settings, mae: &Mae) -> anyhow::Res
     let (mut sum, mut images) = (0.0, 0.0);
     while let Some(batch) = loader.next_batch() {
         let batch = batch?;
-        let output = inference(|| mae.forward(&batch.images, &batch.masks, None))?;
+        let (seen, masks) = batch.on(mae.device())?;
+        let output = inference(|| mae.forward(&seen, &masks, None))?;
         let loss = output.loss.to_scalar::<f32>()?;
         sum += f64::from(loss) * batch.ids.len() as f64;
         images += batch.ids.len() as f64;

@@ -9,6 +9,7 @@ use super::Sources;
 use super::plan::Plan;
 use super::session::train_config;
 use super::settings::{Common, RunSettings};
+use crate::device::DeviceName;
 use crate::output::line;
 use crate::terminal::plural;
 
@@ -70,9 +71,10 @@ pub fn expense(common: &Common, cost: &Cost, memory: &Memory) -> Lines {
         (
             "memory",
             format!(
-                "about {:.2} GB at the peak (estimate: {:.2} GB weights, gradients and moments, {:.2} GB \
+                "about {:.2} GB at the peak (estimate{}: {:.2} GB weights, gradients and moments, {:.2} GB \
                  activations)",
                 memory.total_bytes / 1e9,
+                if common.device == DeviceName::Cpu { "" } else { " for the CPU's kernels" },
                 memory.parameter_bytes / 1e9,
                 memory.activation_bytes / 1e9
             ),

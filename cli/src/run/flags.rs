@@ -175,7 +175,7 @@ pub struct MachineFlags {
     /// Recompute blocks in the backward pass: less memory, more time, the same numbers
     #[arg(long, alias = "grad_checkpoint", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Machine")]
     pub grad_checkpoint: Option<bool>,
-    /// Device: cpu
+    /// Device: cpu, cuda or cuda:N (with the feature `cuda`), metal or metal:N (with the feature `metal`)
     #[arg(long, value_name = "NAME", help_heading = "Machine")]
     pub device: Option<String>,
     /// Threads of the model's computation (default: one a core)

@@ -174,6 +174,7 @@ pub fn run<P: Plan>(
         }
         return P::dry_run(&name, &settings);
     }
+    settings.common().device.check_built()?;
     if settings.common().data.is_none() {
         return Err(usage(format!("recipe {name} needs --data (a folder of images)")));
     }

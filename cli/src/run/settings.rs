@@ -22,6 +22,7 @@ use super::flags::{DataFlags, EncoderFlags, MachineFlags, OptimisationFlags, Run
 use super::numbers::{above_one, count, positive, within};
 use crate::batching::Batching;
 use crate::choice::{one_of, unknown};
+use crate::device::DeviceName;
 use crate::exit::usage;
 use crate::image_size::ImageSize;
 
@@ -57,9 +58,9 @@ pub trait RunSettings: Clone {
     fn common_mut(&mut self) -> &mut Common;
 }
 
-/// Settings of the kinds that may always change.
-pub const FREE: [&str; 7] =
-    ["workers", "threads", "save_every", "keep", "keep_best", "log_every", "max_corrupt"];
+/// Settings of the kinds that may always change. A run goes on on any device.
+pub const FREE: [&str; 8] =
+    ["device", "workers", "threads", "save_every", "keep", "keep_best", "log_every", "max_corrupt"];
 
 /// What a kind of run has where nothing is said.
 #[derive(Debug, Clone, Copy)]
@@ -100,6 +101,8 @@ pub struct Common {
     pub allow_partial: bool,
     pub drop_path: f64,
     pub compute: Compute,
+    /// Where it computes; each kind of run opens it with its model.
+    pub device: DeviceName,
     pub batching: Batching,
     pub lr: f64,
     pub min_lr: f64,
@@ -153,6 +156,7 @@ impl Common {
         let Groups { data: images, encoder: model, optimisation, machine, run } = flags;
         run.command = Some(command.to_owned());
         check_names(images, machine)?;
+        let (compute, device) = compute(machine)?;
         let (preset, encoder) = vit(model, images)?;
         let (normalize, crop, flip) = transform(images, encoder.channels, defaults)?;
         let batching = batching(optimisation, machine)?;
@@ -177,7 +181,6 @@ impl Common {
                 ..DecodeOptions::default()
             },
             size: Size::new(height, width).map_err(usage)?,
-            compute: compute(machine)?,
             model: model_name(model, &encoder.tower, preset),
             init_weights: model.init_weights.clone(),
             allow_partial: model.allow_partial == Some(true),
@@ -209,6 +212,8 @@ impl Common {
             seed: *run.seed.get_or_insert(0),
             rank: 0,
             resumed: false,
+            compute,
+            device,
             data,
             crop,
             flip,
@@ -251,7 +256,6 @@ fn check_names(images: &mut DataFlags, machine: &mut MachineFlags) -> anyhow::Re
         |what, value: &mut Option<String>, default: &str, known: &[&str], planned: &[&str]| {
             one_of(what, value.get_or_insert_with(|| default.to_owned()), known, planned)
         };
-    check("device", &mut machine.device, "cpu", &["cpu"], &["cuda", "gpu", "metal", "mps"])?;
     check("precision", &mut machine.precision, "fp32", &["fp32", "bf16"], &["fp16"])?;
     check("kernels", &mut machine.kernels, "fused", &["fused", "reference"], &[])?;
     check("decode", &mut images.decode, "full", &["full", "scaled"], &[])?;
@@ -263,8 +267,8 @@ fn check_names(images: &mut DataFlags, machine: &mut MachineFlags) -> anyhow::Re
     check("crop", &mut images.crop, "random", &["random", "byol", "none"], &[])
 }
 
-/// How the model computes; names were checked before.
-fn compute(flags: &mut MachineFlags) -> anyhow::Result<Compute> {
+/// How the model computes, and where; names of kernels and precision were checked before.
+fn compute(flags: &mut MachineFlags) -> anyhow::Result<(Compute, DeviceName)> {
     let compute = Compute {
         kernels: flags.kernels.as_deref().unwrap_or_default().parse().map_err(usage)?,
         precision: flags.precision.as_deref().unwrap_or_default().parse().map_err(usage)?,
@@ -280,7 +284,9 @@ fn compute(flags: &mut MachineFlags) -> anyhow::Result<Compute> {
             return Err(usage("the reference kernels have no grad_checkpoint: leave it away"));
         }
     }
-    Ok(compute)
+    let device = DeviceName::from_str(flags.device.get_or_insert_with(|| "cpu".to_owned()))?;
+    device.check_compute(compute)?;
+    Ok((compute, device))
 }
 
 fn vit(flags: &mut EncoderFlags, images: &mut DataFlags) -> anyhow::Result<(Preset, VitConfig)> {

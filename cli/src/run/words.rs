@@ -6,6 +6,7 @@ use longmae_train::TrainConfig;
 
 use super::folder::RunFolder;
 use super::settings::Common;
+use crate::device::DeviceName;
 use crate::terminal::{Terminal, plural};
 
 /// What became of weights that a run starts from.
@@ -65,8 +66,11 @@ fn greeting(begun: &Begun<'_>) -> String {
          {} kernels on {}, {}{}\n\
          run folder: {}",
         plural(config.total_steps - done, "step"),
-        common.compute.kernels,
-        Isa::current(),
+        common.device.kernels(common.compute.kernels),
+        match common.device {
+            DeviceName::Cpu => Isa::current().to_string(),
+            device => device.to_string(),
+        },
         common.compute.precision,
         if ranks == 1 { String::new() } else { format!(", {ranks} ranks") },
         folder.path().display()
@@ -90,9 +94,9 @@ fn warnings(begun: Begun<'_>, early_corrupt: &[CorruptSample]) -> Vec<String> {
     warnings
 }
 
-/// A warning if the run needs more memory, in bytes, than the machine has.
-pub fn too_large(needed: f64) -> Option<String> {
-    let has = memory_of_machine()?;
+/// A warning if the run needs more memory, in bytes, than the machine has. Of other devices nothing is known.
+pub fn too_large(needed: f64, device: DeviceName) -> Option<String> {
+    let has = memory_of_machine().filter(|_| device == DeviceName::Cpu)?;
     (needed > has).then(|| {
         format!(
             "the run needs about {:.1} GB (estimate), this machine has {:.1} GB: a smaller --batch-size with \

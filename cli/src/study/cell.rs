@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::child::{self, Ended, Program};
 use super::file::ProbeFile;
 use super::folder::CellFolder;
+use crate::device::DeviceName;
 use crate::run::{ENCODER, METRICS, RECIPE};
 
 /// The share of the steps, the last ones, that the loss is the mean of.
@@ -50,6 +51,8 @@ pub struct Work<'a> {
     pub probe: Option<&'a ProbeFile>,
     /// Threads of the computation, where the recipe does not say.
     pub threads: Option<usize>,
+    /// Where the row trains, and is probed.
+    pub device: DeviceName,
     pub jobs: usize,
     pub ranks: usize,
     pub stop: &'a AtomicBool,
@@ -116,6 +119,7 @@ impl Work<'_> {
         let mut program = Program::alone()?;
         program.command.arg("knn").arg(self.encoder()).arg("--json");
         program.command.args(flags(probe, "--crop"));
+        program.command.args(["--device", &self.device.to_string()]);
         if let Some(k) = probe.k {
             program.command.args(["--k", &k.to_string()]);
         }
@@ -132,6 +136,7 @@ impl Work<'_> {
         let command = &mut program.command;
         command.args(["linprobe", "--exact", "--init-weights"]).arg(self.encoder());
         command.arg("--out").arg(&out).args(flags(probe, "--eval-crop"));
+        command.args(["--device", &self.device.to_string()]);
         if let Some(c) = &probe.c {
             let c: Vec<String> = c.iter().map(f64::to_string).collect();
             command.args(["--c", &c.join(",")]);

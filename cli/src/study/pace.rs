@@ -83,5 +83,5 @@ pub fn alike(a: &Row, b: &Row) -> bool {
 
 fn computes_alike(a: &Settings, b: &Settings) -> bool {
     let (a, b) = (&a.common, &b.common);
-    a.compute == b.compute && a.threads == b.threads
+    a.compute == b.compute && a.device == b.device && a.threads == b.threads
 }

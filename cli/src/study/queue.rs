@@ -99,6 +99,7 @@ fn do_one(
         folder: &own,
         probe: probe.as_ref(),
         threads: (shared > 1 && !said).then(|| (cores / shared).max(1)),
+        device: row.settings.common.device,
         jobs: processes.jobs,
         ranks: processes.ranks,
         stop,

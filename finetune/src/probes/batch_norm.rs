@@ -64,13 +64,13 @@ impl BatchNorm {
         self.variance.as_tensor()
     }
 
-    /// Sets the running statistics, `[dim]` each, such as those of all training data.
+    /// Sets the running statistics, `[dim]` each and on any device, such as those of all training data.
     ///
     /// # Errors
     /// When their shapes are others.
     pub fn set(&self, mean: &Tensor, variance: &Tensor) -> Result<()> {
-        self.mean.set(mean)?;
-        Ok(self.variance.set(variance)?)
+        self.mean.set(&mean.to_device(self.mean.device())?)?;
+        Ok(self.variance.set(&variance.to_device(self.variance.device())?)?)
     }
 
     /// Normalises `x` `[batch, dim]`.

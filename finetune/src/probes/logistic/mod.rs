@@ -101,7 +101,7 @@ impl LogisticRegression {
             (&self.affine.weight, &probe.affine().weight),
             (&self.affine.bias, &probe.affine().bias),
         ] {
-            candle_core::Var::from_tensor(to)?.set(from)?;
+            candle_core::Var::from_tensor(to)?.set(&from.to_device(to.device())?)?;
         }
         Ok(())
     }
