@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use candle_core::Device;
 use longmae_train::sockets::{Launch, Sockets};
-use longmae_train::{Collective, Status, USUAL_LIMIT};
+use longmae_train::{Collective, Status, Task, USUAL_LIMIT};
 
 use crate::exit;
 
@@ -75,6 +76,40 @@ fn by_mpi(expected: usize) -> anyhow::Result<Arc<dyn Collective>> {
         );
     }
     Ok(Arc::new(longmae_train::Alone))
+}
+
+/// What sums a task's gradients, where they lie.
+pub fn summing(
+    collective: &Arc<dyn Collective>,
+    task: &impl Task,
+) -> anyhow::Result<Arc<dyn Collective>> {
+    let parameters = task.parameters();
+    match parameters.first().map(|parameter| parameter.var.device()) {
+        Some(device @ Device::Cuda(_)) if collective.world() > 1 => on_gpus(collective, device),
+        _ => Ok(collective.clone()),
+    }
+}
+
+#[cfg(feature = "nccl")]
+fn on_gpus(
+    collective: &Arc<dyn Collective>,
+    device: &Device,
+) -> anyhow::Result<Arc<dyn Collective>> {
+    use longmae_train::nccl::Nccl;
+
+    Ok(Arc::new(Nccl::connect(collective.clone(), device, USUAL_LIMIT)?))
+}
+
+#[cfg(not(feature = "nccl"))]
+fn on_gpus(
+    collective: &Arc<dyn Collective>,
+    _device: &Device,
+) -> anyhow::Result<Arc<dyn Collective>> {
+    anyhow::bail!(
+        "{} processes with a GPU each: this program was built without NCCL (cargo build --features nccl, see \
+         docs/distributed.md)",
+        collective.world()
+    )
 }
 
 /// Fails on all ranks if it failed on one: with the rank's own error there, with its words elsewhere.

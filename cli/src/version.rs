@@ -21,6 +21,7 @@ fn features() -> String {
         ("libjpeg-turbo", cfg!(feature = "libjpeg-turbo")),
         ("metal", cfg!(feature = "metal")),
         ("mpi", cfg!(feature = "mpi")),
+        ("nccl", cfg!(feature = "nccl")),
     ];
     let built: Vec<&str> = all.iter().filter(|(_, built)| *built).map(|(name, _)| *name).collect();
     if built.is_empty() { "none".to_owned() } else { built.join(", ") }

@@ -55,7 +55,8 @@ impl<P: Plan> Session<P> {
         let Self { settings, collective, config, prepared } = self;
         let opened = Desk::open(&settings, &config, prepared, start);
         let (trainer, mut desk) = ranks::agree(collective.as_ref(), opened)?;
-        let mut trainer = trainer.among(collective.clone());
+        let summing = ranks::summing(&collective, trainer.task());
+        let mut trainer = trainer.among(ranks::agree(collective.as_ref(), summing)?);
         trainer.synchronize(&mut desk.batches)?;
         if trainer.progress().step == 0 {
             words::started(&desk.terminal, settings.common(), &desk.started);
@@ -90,7 +91,8 @@ impl<P: Plan> Session<P> {
         Terminal::warnings_alone();
         let trainer = Trainer::new(task, config.clone(), "").map_err(Into::into);
         let trainer = ranks::agree(collective.as_ref(), trainer)?;
-        let mut trainer = trainer.among(collective.clone());
+        let summing = ranks::summing(&collective, trainer.task());
+        let mut trainer = trainer.among(ranks::agree(collective.as_ref(), summing)?);
         trainer.synchronize(&mut batches)?;
         if trainer.progress().step >= config.total_steps {
             return Ok(());
