@@ -10,6 +10,7 @@ use longmae_data::{
     TrainTransform, Transform,
 };
 use longmae_masking::{MaskBatch, MaskStrategy};
+use longmae_ops::{Upload, Uploader};
 use longmae_patching::PatchGrid;
 use longmae_train::BoxError;
 use longmae_vit::DropPath;
@@ -17,13 +18,13 @@ use longmae_vit::DropPath;
 use super::settings::Settings;
 use crate::run::{RunBatches, loader_config};
 
-/// A batch with its masks, on the CPU, where workers make it.
+/// A batch with its masks, as workers make it.
 pub struct Batch {
     /// Names of the samples.
     pub ids: Vec<String>,
-    /// `[batch, channels, height, width]`, normalised.
-    pub images: Tensor,
-    /// A mask plan for each image.
+    /// `[batch, channels, height, width]`, normalised; those to train on are on their way to the model's device.
+    pub images: Upload,
+    /// A mask plan for each image, on the CPU.
     pub masks: MaskBatch,
     /// Drop-path draws, when training with it.
     pub drop_path: Option<DropPath>,
@@ -32,7 +33,7 @@ pub struct Batch {
 impl Batch {
     /// Images and masks where the model is.
     pub fn on(&self, device: &Device) -> anyhow::Result<(Tensor, MaskBatch)> {
-        Ok((self.images.to_device(device)?, self.masks.to_device(device)?))
+        Ok((self.images.tensor()?.to_device(device)?, self.masks.to_device(device)?))
     }
 }
 
@@ -42,22 +43,28 @@ pub struct Collate {
     grid: PatchGrid,
     depth: usize,
     drop_path: f64,
+    uploader: Uploader,
 }
 
 impl Collate {
-    /// For training; `validation` leaves drop path out.
-    pub fn new(settings: &Settings, validation: bool) -> anyhow::Result<Self> {
+    /// For training on a device.
+    pub fn new(settings: &Settings, device: &Device) -> anyhow::Result<Self> {
         Ok(Self {
             strategy: settings.masks.strategy(&settings.mask_strategy)?,
             grid: settings.mae.encoder.grid,
             depth: settings.mae.encoder.tower.depth,
-            drop_path: if validation { 0.0 } else { settings.common.drop_path },
+            drop_path: settings.common.drop_path,
+            uploader: Uploader::new(device)?,
         })
+    }
+
+    /// Without drop path, images staying on the CPU.
+    pub fn validation(settings: &Settings) -> anyhow::Result<Self> {
+        Ok(Self { drop_path: 0.0, ..Self::new(settings, &Device::Cpu)? })
     }
 
     /// A batch of these items, masks drawn from each item's own generator.
     pub fn batch(&self, samples: Samples) -> Result<Batch, BoxError> {
-        let device = Device::Cpu;
         let shape = samples.shape()?.to_vec();
         let Samples { items, pixels, .. } = samples;
         let plans = items
@@ -66,8 +73,8 @@ impl Collate {
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Batch {
             drop_path: self.drop_path(&items)?,
-            images: Tensor::from_vec(pixels, shape, &device)?,
-            masks: MaskBatch::stack(&plans, &device)?,
+            images: self.uploader.begin(pixels, shape)?,
+            masks: MaskBatch::stack(&plans, &Device::Cpu)?,
             ids: items.into_iter().map(|item| item.id).collect(),
         })
     }
@@ -86,14 +93,15 @@ impl Collate {
     }
 }
 
-/// Endless training batches that can be resumed.
+/// Endless training batches that can be resumed, for a model on a device.
 pub fn train_batches(
     source: &Arc<dyn Source>,
     settings: &Settings,
+    device: &Device,
 ) -> anyhow::Result<RunBatches<Batch>> {
-    let of = settings.clone();
+    let (of, device) = (settings.clone(), device.clone());
     RunBatches::open(source, &settings.common, move |source, start, known_corrupt| {
-        loader_after(source, &of, start, known_corrupt)
+        loader_after(source, &of, &device, start, known_corrupt)
     })
 }
 
@@ -103,13 +111,14 @@ pub fn train_loader(
     settings: &Settings,
     start: LoaderState,
 ) -> anyhow::Result<Loader<Batch>> {
-    loader_after(source, settings, start, Vec::new())
+    loader_after(source, settings, &Device::Cpu, start, Vec::new())
 }
 
 /// Endless batches to train on, from `start` on; before it, `known_corrupt` were met.
 fn loader_after(
     source: &Arc<dyn Source>,
     settings: &Settings,
+    device: &Device,
     start: LoaderState,
     known_corrupt: Vec<CorruptSample>,
 ) -> anyhow::Result<Loader<Batch>> {
@@ -127,7 +136,7 @@ fn loader_after(
         flip: settings.common.flip.clone(),
         normalize: settings.common.normalize.clone(),
     };
-    loader(source, Arc::new(transform), Collate::new(settings, false)?, config)
+    loader(source, Arc::new(transform), Collate::new(settings, device)?, config)
 }
 
 /// One pass over data in its own order, with masks that are the same every time.
@@ -146,7 +155,7 @@ pub fn validation_loader(
         crop: settings.common.crop.as_ref().map(|_| EvalCrop::default()),
         normalize: settings.common.normalize.clone(),
     };
-    loader(source, Arc::new(transform), Collate::new(settings, true)?, config)
+    loader(source, Arc::new(transform), Collate::validation(settings)?, config)
 }
 
 fn loader(

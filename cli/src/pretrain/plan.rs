@@ -63,7 +63,7 @@ impl Plan for Pretraining {
                 pictures: pictures.transpose()?,
                 probe: Probe::open(settings)?,
             },
-            batches: train_batches(&sources.train, settings)?,
+            batches: train_batches(&sources.train, settings, mae.device())?,
             task: PretrainTask::new(mae, params, settings, steps_per_epoch),
             sources,
             started,
