@@ -1,6 +1,6 @@
 //! Attention against the plain one in f64, in both types and at every width of tile.
 
-use candle_core::{D, IndexOp, Tensor};
+use candle_core::{D, DType, Device, IndexOp, Tensor};
 use half::bf16;
 use longmae_ops::reference;
 
@@ -87,7 +87,7 @@ fn attend<T: Attend>(e: &Emulator, sizes: Sizes, qkv: &Tensor, dout: &Tensor) ->
 
 /// `[batch, heads, tokens]`, in f64.
 fn log_sums(qkv: &Tensor, Sizes { batch, tokens, heads, width }: Sizes) -> Tensor {
-    let qkv = qkv.to_dtype(candle_core::DType::F64).unwrap();
+    let qkv = qkv.to_dtype(DType::F64).unwrap();
     let qkv = qkv.reshape((batch, tokens, 3, heads, width)).unwrap();
     let part = |i| qkv.i((.., .., i)).unwrap().transpose(1, 2).unwrap().contiguous().unwrap();
     let scores = part(0).matmul(&part(1).t().unwrap()).unwrap();
@@ -95,24 +95,28 @@ fn log_sums(qkv: &Tensor, Sizes { batch, tokens, heads, width }: Sizes) -> Tenso
 }
 
 /// Runs both types; false where there is no compiler.
-fn check(sizes: Sizes, factor: f64, exact: Tolerance, rounded: Tolerance) -> bool {
+fn check(sizes: Sizes, qkv: &Tensor, exact: Tolerance, rounded: Tolerance) -> bool {
     let Sizes { batch, tokens, heads, width } = sizes;
-    let qkv = (Draw::Rounded.tensor((batch, tokens, 3 * heads * width), 1) * factor).unwrap();
     let dout = Draw::Rounded.tensor((batch, tokens, heads * width), 99);
     let inputs = [qkv.clone()];
     let mut expected = oracle(Draw::Rounded, &inputs, |x| reference::attention(&x[0], heads));
-    expected.push(log_sums(&qkv, sizes));
-    let Some(found) = on_kernels(|e| attend::<f32>(e, sizes, &qkv, &dout)) else { return false };
+    expected.push(log_sums(qkv, sizes));
+    let Some(found) = on_kernels(|e| attend::<f32>(e, sizes, qkv, &dout)) else { return false };
     assert_all_near(&format!("{sizes:?} in f32"), &found, &expected, exact);
-    let found = on_kernels(|e| attend::<bf16>(e, sizes, &qkv, &dout)).unwrap();
+    let found = on_kernels(|e| attend::<bf16>(e, sizes, qkv, &dout)).unwrap();
     assert_all_near(&format!("{sizes:?} in bf16"), &found, &expected, rounded);
     true
+}
+
+fn random_qkv(Sizes { batch, tokens, heads, width }: Sizes) -> Tensor {
+    Draw::Rounded.tensor((batch, tokens, 3 * heads * width), 1)
 }
 
 /// All widths, with as many samples and heads as show whether the places are right.
 fn at(tokens: usize, batch: usize, heads: usize) {
     for width in [8, 32, 64, 80, 128] {
-        if !check(Sizes { batch, tokens, heads, width }, 1.0, EXACT, ROUNDED) {
+        let sizes = Sizes { batch, tokens, heads, width };
+        if !check(sizes, &random_qkv(sizes), EXACT, ROUNDED) {
             return;
         }
     }
@@ -126,6 +130,11 @@ fn one_token() {
 #[test]
 fn fewer_tokens_than_a_warp_has_rows() {
     at(5, 3, 2);
+}
+
+#[test]
+fn one_token_less_than_a_block() {
+    at(63, 1, 1);
 }
 
 #[test]
@@ -147,5 +156,17 @@ fn several_blocks() {
 fn peaked_scores_do_not_overflow() {
     // Scores of some hundreds: what they are rounded by shows in the exponents.
     let sizes = Sizes { batch: 1, tokens: 70, heads: 2, width: 16 };
-    check(sizes, 8.0, within(1e-4, 1e-6), within(1.5e-2, 1e-3));
+    let qkv = (random_qkv(sizes) * 8.0).unwrap();
+    check(sizes, &qkv, within(1e-4, 1e-6), within(1.5e-2, 1e-3));
+}
+
+#[test]
+fn tokens_that_are_not_there_do_not_outweigh_low_scores() {
+    // Scores of some -500, beside which a score of zero would be infinite.
+    let sizes = Sizes { batch: 1, tokens: 37, heads: 1, width: 16 };
+    let signs = [12.0_f32, -12.0, 0.0].map(|x| Tensor::full(x, (1, 1, 16), &Device::Cpu).unwrap());
+    let qkv = random_qkv(sizes).broadcast_add(&Tensor::cat(&signs, 2).unwrap()).unwrap();
+    // As bf16 holds them.
+    let qkv = qkv.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap();
+    check(sizes, &qkv, within(1e-4, 1e-6), within(1.5e-2, 1e-3));
 }

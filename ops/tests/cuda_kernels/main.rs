@@ -8,6 +8,7 @@ mod activation;
 mod attention;
 mod buffer;
 mod emulator;
+mod faults;
 mod norm;
 mod optimiser;
 mod pixel_loss;

@@ -28,10 +28,10 @@ fn tokens_are_gathered() {
     let many: Vec<u32> = (0..150).map(|i| (i * 7 % 5) as u32).collect();
     for ids in [ids(&[vec![4, 0, 6], vec![2, 2, 1]]), ids(&[many.clone(), many])] {
         for dim in DIMS {
-            let tokens = Draw::Full.tensor((2, 7, dim), 1);
-            let expected = run(Draw::Full, &[tokens.clone()], |x| gather_tokens(&x[0], &ids, FP32));
+            let inputs = [Draw::Full.tensor((2, 7, dim), 1)];
+            let expected = run(Draw::Full, &inputs, |x| gather_tokens(&x[0], &ids, FP32));
             let dy = Draw::Full.tensor((2, ids.dim(1).unwrap(), dim), 99);
-            let Some(found) = on_kernels(|e| gather(e, &tokens, &ids, &dy)) else { return };
+            let Some(found) = on_kernels(|e| gather(e, &inputs[0], &ids, &dy)) else { return };
             assert_same_bits("gather", &found, &expected.unwrap());
         }
     }

@@ -268,8 +268,8 @@ extern "C" __global__ void attention_delta_bf16(const bf16 *out, const bf16 *dou
     attention_delta(out, dout, delta, rows, heads, width, tokens);
 }
 
-#define KERNEL(NAME, THREADS, T, ROOM, PASS)                                                                          \
-    extern "C" __global__ void __launch_bounds__(THREADS, 2)                                                          \
+#define KERNEL(NAME, BOUNDS, T, ROOM, PASS)                                                                           \
+    extern "C" __global__ void __launch_bounds__ BOUNDS                                                               \
         NAME(const T *qkv, const T *dout, const float *log_sums, const float *delta, T *dqkv, int batch, int tokens,  \
              int heads, int width, float scale) {                                                                     \
         __shared__ __align__(16) ROOM room;                                                                           \
@@ -280,10 +280,10 @@ extern "C" __global__ void attention_delta_bf16(const bf16 *out, const bf16 *dou
 // of 16 for W = 96 and 128.
 // attention_backward_{kv,q}_wW_bf16: grid (ceil(tokens / 64), heads, batch), block 128.
 #define KERNELS(W)                                                                                                    \
-    KERNEL(attention_backward_kv_w##W##_f32, FMA_THREADS, float, FmaBackward<W>, keys)                                \
-    KERNEL(attention_backward_q_w##W##_f32, FMA_THREADS, float, FmaBackward<W>, queries)                              \
-    KERNEL(attention_backward_kv_w##W##_bf16, MMA_THREADS, bf16, MmaKeys<W>, run)                                     \
-    KERNEL(attention_backward_q_w##W##_bf16, MMA_THREADS, bf16, MmaQueries<W>, run)
+    KERNEL(attention_backward_kv_w##W##_f32, (FMA_THREADS, 2), float, FmaBackward<W>, keys)                           \
+    KERNEL(attention_backward_q_w##W##_f32, (FMA_THREADS, 2), float, FmaBackward<W>, queries)                         \
+    KERNEL(attention_backward_kv_w##W##_bf16, (MMA_THREADS), bf16, MmaKeys<W>, run)                                   \
+    KERNEL(attention_backward_q_w##W##_bf16, (MMA_THREADS), bf16, MmaQueries<W>, run)
 KERNELS(32)
 KERNELS(64)
 KERNELS(96)
