@@ -169,7 +169,7 @@ fn draw(
         let Some(batch) = loader.next_batch().transpose()? else { break };
         let removed = batch.masks.mask.flatten_all()?.to_vec1::<f32>()?;
         samples.push(MaskedImage {
-            image: batch.images.flatten_all()?.to_vec1()?,
+            image: batch.images.tensor()?.flatten_all()?.to_vec1()?,
             mask: removed.into_iter().map(|removed| removed == 1.0).collect(),
         });
     }
