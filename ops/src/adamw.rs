@@ -67,9 +67,10 @@ fn check_sizes(tensor: &AdamWTensor<'_>) -> Result<()> {
     Ok(())
 }
 
-fn one_tensor(tensor: &AdamWTensor<'_>, step: &AdamWStep) -> Result<()> {
+/// The numbers of one tensor's update.
+pub(crate) fn factors(tensor: &AdamWTensor<'_>, step: &AdamWStep) -> Factors {
     let steps = step.step.min(i32::MAX as u64) as i32;
-    let factors = Factors {
+    Factors {
         beta1: step.beta1 as f32,
         beta2: step.beta2 as f32,
         eps: step.eps as f32,
@@ -77,7 +78,11 @@ fn one_tensor(tensor: &AdamWTensor<'_>, step: &AdamWStep) -> Result<()> {
         rate: (tensor.lr / (1.0 - step.beta1.powi(steps))) as f32,
         correction: (1.0 / (1.0 - step.beta2.powi(steps)).sqrt()) as f32,
         gradient_scale: step.gradient_scale as f32,
-    };
+    }
+}
+
+fn one_tensor(tensor: &AdamWTensor<'_>, step: &AdamWStep) -> Result<()> {
+    let factors = factors(tensor, step);
     #[cfg(feature = "cuda")]
     if tensor.value.device().is_cuda() {
         let (value, first, second) = (tensor.value, tensor.first, tensor.second);

@@ -10,7 +10,7 @@ mod block;
 mod buffer;
 mod compute;
 mod conv3x3;
-#[cfg(feature = "cuda")]
+#[cfg(any(test, feature = "cuda"))]
 mod cuda;
 #[cfg(any(test, feature = "cuda"))]
 mod device;

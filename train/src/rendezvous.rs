@@ -367,7 +367,8 @@ mod tests {
     #[test]
     fn what_is_missing_or_wrong_is_named() {
         let agent = ("TORCHELASTIC_USE_AGENT_STORE", Some("True"));
-        let cases: [(&[(&str, Option<&str>)], &str); 9] = [
+        type Variable = (&'static str, Option<&'static str>);
+        let cases: [(&[Variable], &str); 9] = [
             (&[("RANK", None)], "RANK is not set"),
             (&[("WORLD_SIZE", None)], "WORLD_SIZE is not set"),
             (&[("MASTER_ADDR", None)], "MASTER_ADDR is not set"),

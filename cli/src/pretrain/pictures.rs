@@ -71,7 +71,8 @@ impl Pictures {
     /// Draws what the model makes of them.
     fn draw(&self, mae: &Mae, title: &str) -> anyhow::Result<RgbImage> {
         let images = self.images.iter();
-        let rows = images.map(|image| Ok(reconstruct(mae, &image.images.tensor()?, &image.masks)?.0));
+        let rows =
+            images.map(|image| Ok(reconstruct(mae, &image.images.tensor()?, &image.masks)?.0));
         let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
         Ok(reconstruction_grid(title, &self.spec, self.statistics, &rows)?)
     }

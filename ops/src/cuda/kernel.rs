@@ -1,9 +1,10 @@
 //! Launching this crate's kernels.
 
-use candle_core::cuda_backend::CudaDevice;
-use candle_core::cuda_backend::cudarc::driver::{LaunchConfig, PushKernelArg};
 use candle_core::{DType, Result, bail};
 
+use super::place::Place;
+
+#[cfg(feature = "cuda")]
 mod ptx {
     include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 }
@@ -47,17 +48,13 @@ impl Geometry {
         Self::blocks(count.div_ceil(THREADS).clamp(1, 65_535), THREADS)
     }
 
-    fn config(self) -> Result<LaunchConfig> {
+    /// The limits that CUDA sets to a grid's sides.
+    fn check(self) -> Result<()> {
         let (x, y, z) = self.grid;
-        // The limits that CUDA sets to a grid's sides.
         if x > i32::MAX as usize || y > 65_535 || z > 65_535 {
             bail!("a grid of {x} x {y} x {z} blocks is more than a GPU takes");
         }
-        Ok(LaunchConfig {
-            grid_dim: (x as u32, y as u32, z as u32),
-            block_dim: (self.threads as u32, 1, 1),
-            shared_mem_bytes: 0,
-        })
+        Ok(())
     }
 }
 
@@ -79,7 +76,7 @@ pub(super) fn of_type(name: &str, dtype: DType) -> Result<String> {
 /// # Errors
 /// When the grid is too large, or the driver refuses.
 pub(super) unsafe fn launch(
-    device: &CudaDevice,
+    place: &Place,
     name: &str,
     geometry: Geometry,
     arguments: &[Argument],
@@ -88,7 +85,36 @@ pub(super) unsafe fn launch(
     if x * y * z == 0 {
         return Ok(());
     }
-    let config = geometry.config()?;
+    geometry.check()?;
+    match place {
+        #[cfg(feature = "cuda")]
+        // SAFETY: as this function's own.
+        Place::Gpu(device) => unsafe { on_gpu(device, name, geometry, arguments) },
+        #[cfg(test)]
+        Place::Emulator => {
+            super::emulated::launch(name, geometry, arguments);
+            Ok(())
+        }
+    }
+}
+
+/// # Safety
+/// As of [`launch`].
+#[cfg(feature = "cuda")]
+unsafe fn on_gpu(
+    device: &candle_core::CudaDevice,
+    name: &str,
+    geometry: Geometry,
+    arguments: &[Argument],
+) -> Result<()> {
+    use candle_core::cuda_backend::cudarc::driver::{LaunchConfig, PushKernelArg};
+
+    let (x, y, z) = geometry.grid;
+    let config = LaunchConfig {
+        grid_dim: (x as u32, y as u32, z as u32),
+        block_dim: (geometry.threads as u32, 1, 1),
+        shared_mem_bytes: 0,
+    };
     let function = device.get_or_load_custom_func(name, "longmae", ptx::KERNELS)?;
     let mut builder = function.builder();
     for argument in arguments {

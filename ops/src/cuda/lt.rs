@@ -9,7 +9,8 @@ use candle_core::cuda_backend::cudarc::cublaslt::{CudaBlasLT, MatmulShared, resu
 use candle_core::cuda_backend::cudarc::driver::DevicePtr;
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::tensors::{address, address_or_null, device_of, unset};
+use super::place::Place;
+use super::tensors::{address, address_or_null};
 use crate::device::Product;
 
 /// The library's handle, its room to work in, and the ways that it chose.
@@ -90,8 +91,7 @@ impl Lt {
         {
             bail!("a product of {rows} x {cols} with a bias or a sum of other sizes");
         }
-        let device = device_of(a)?;
-        let result = unset(&device, (rows, cols), out)?;
+        let result = Place::of(a)?.unset((rows, cols), out)?;
         let at = Addresses {
             a: address(a, a.dtype())?,
             b: address(b, b.dtype())?,

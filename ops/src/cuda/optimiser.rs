@@ -4,7 +4,8 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::kernel::Argument::{Address, Float, Size};
 use super::kernel::{Argument, Geometry, launch};
-use super::tensors::{address, device_of, unset};
+use super::place::Place;
+use super::tensors::address;
 use crate::rows::adamw::Factors;
 
 /// Numbers of which a block sums the squares.
@@ -49,21 +50,21 @@ pub(crate) fn adamw(
     ];
     // SAFETY: `adamw(value, first, second, gradient, n, beta1, beta2, eps, keep, rate, correction, gradient_scale)`, all of
     // this size.
-    unsafe { launch(&device_of(value)?, "adamw", fours(count), &arguments) }
+    unsafe { launch(&Place::of(value)?, "adamw", fours(count), &arguments) }
 }
 
 /// The sums of squares of each tensor. It waits for the device, once.
 pub(crate) fn squares(tensors: &[&Tensor]) -> Result<Vec<f64>> {
     let Some(first) = tensors.first() else { return Ok(Vec::new()) };
-    let device = device_of(first)?;
-    let sums = unset(&device, tensors.len(), DType::F64)?;
-    for (place, tensor) in tensors.iter().enumerate() {
+    let place = Place::of(first)?;
+    let sums = place.unset(tensors.len(), DType::F64)?;
+    for (number, tensor) in tensors.iter().enumerate() {
         let tensor = tensor.contiguous()?;
         let count = tensor.elem_count();
         let parts = count.div_ceil(CHUNK);
-        let partial = unset(&device, parts, DType::F64)?;
+        let partial = place.unset(parts, DType::F64)?;
         let of_partial = Address(address(&partial, DType::F64)?);
-        let own = Address(address(&sums.narrow(0, place, 1)?, DType::F64)?);
+        let own = Address(address(&sums.narrow(0, number, 1)?, DType::F64)?);
         let arguments = [
             Address(address(&tensor, DType::F32)?),
             of_partial,
@@ -72,9 +73,9 @@ pub(crate) fn squares(tensors: &[&Tensor]) -> Result<Vec<f64>> {
         ];
         // SAFETY: `squares_partials(x, partial, n, chunk)` and `squares_finish(partial, out, count)`, of these sizes.
         unsafe {
-            launch(&device, "squares_partials", Geometry::blocks(parts, 256), &arguments)?;
+            launch(&place, "squares_partials", Geometry::blocks(parts, 256), &arguments)?;
             let arguments = [of_partial, own, Argument::int(parts)?];
-            launch(&device, "squares_finish", Geometry::blocks(1, 256), &arguments)?;
+            launch(&place, "squares_finish", Geometry::blocks(1, 256), &arguments)?;
         }
     }
     sums.to_vec1()
@@ -91,7 +92,7 @@ pub(crate) fn lerp(average: &Tensor, x: &Tensor, weight: f32) -> Result<()> {
         Float(weight),
     ];
     // SAFETY: `lerp(average, x, n, weight)`, of this size.
-    unsafe { launch(&device_of(average)?, "lerp", fours(count), &arguments) }
+    unsafe { launch(&Place::of(average)?, "lerp", fours(count), &arguments) }
 }
 
 /// Exchanges two tensors' numbers.
@@ -100,7 +101,7 @@ pub(crate) fn swap(a: &Tensor, b: &Tensor) -> Result<()> {
     let arguments =
         [Address(address(a, DType::F32)?), Address(address(b, DType::F32)?), Size(count as u64)];
     // SAFETY: `swap(a, b, n)`, of this size.
-    unsafe { launch(&device_of(a)?, "swap", fours(count), &arguments) }
+    unsafe { launch(&Place::of(a)?, "swap", fours(count), &arguments) }
 }
 
 /// `sum += x`.
@@ -114,5 +115,5 @@ pub(crate) fn add_in_place(sum: &Tensor, x: &Tensor) -> Result<()> {
         Float(1.0),
     ];
     // SAFETY: `add_scaled(sum, x, n, factor)`, of this size.
-    unsafe { launch(&device_of(sum)?, "add_scaled", fours(count), &arguments) }
+    unsafe { launch(&Place::of(sum)?, "add_scaled", fours(count), &arguments) }
 }

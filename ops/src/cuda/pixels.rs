@@ -1,14 +1,14 @@
-use candle_core::cuda_backend::CudaDevice;
 use candle_core::{DType, Result, Tensor};
 
 use super::kernel::Argument::Address;
 use super::kernel::{Argument, Geometry, launch};
-use super::tensors::{address, device_of, unset};
+use super::place::Place;
+use super::tensors::address;
 use crate::device::node;
 
 /// The tensors and sizes that both passes take.
 struct Loss {
-    device: CudaDevice,
+    place: Place,
     pred: Tensor,
     patches: Tensor,
     weights: Tensor,
@@ -29,7 +29,7 @@ pub(crate) fn pixel_loss(
 ) -> Result<Tensor> {
     let (samples, rows, pixels) = patches.dims3()?;
     let loss = Loss {
-        device: device_of(pred)?,
+        place: Place::of(pred)?,
         pred: pred.contiguous()?.detach(),
         patches: patches.contiguous()?.detach(),
         weights: weights.contiguous()?.detach(),
@@ -60,8 +60,8 @@ impl Loss {
     /// The loss, and one over the weights' sum.
     fn forward(&self) -> Result<Tensor> {
         let count = self.samples * self.rows;
-        let errors = unset(&self.device, count, DType::F32)?;
-        let total = unset(&self.device, 2, DType::F32)?;
+        let errors = self.place.unset(count, DType::F32)?;
+        let total = self.place.unset(2, DType::F32)?;
         let weights = Address(address(&self.weights, DType::F32)?);
         let of_errors = Address(address(&errors, DType::F32)?);
         let mut arguments = vec![
@@ -77,14 +77,14 @@ impl Loss {
         // SAFETY: `pixel_errors(pred, patches, weights, errors, samples, front, rows, pixels, norm_pix)` and
         // `pixel_loss_total(errors, weights, out, count)`, of these sizes.
         unsafe {
-            launch(&self.device, "pixel_errors", geometry, &arguments)?;
-            launch(&self.device, "pixel_loss_total", Geometry::blocks(1, 256), &of_total)?;
+            launch(&self.place, "pixel_errors", geometry, &arguments)?;
+            launch(&self.place, "pixel_loss_total", Geometry::blocks(1, 256), &of_total)?;
         }
         Ok(total)
     }
 
     fn backward(&self, total: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-        let out = unset(&self.device, self.pred.shape(), DType::F32)?;
+        let out = self.place.unset(self.pred.shape(), DType::F32)?;
         let mut arguments = vec![
             Address(address(&self.pred, DType::F32)?),
             Address(address(&self.patches, DType::F32)?),
@@ -98,7 +98,7 @@ impl Loss {
         let geometry = Geometry::blocks(rows.div_ceil(4), 128);
         // SAFETY: `pixel_backward(pred, patches, weights, out_total, dloss, dpred, samples, front, rows, pixels, norm_pix)`,
         // of these sizes.
-        unsafe { launch(&self.device, "pixel_backward", geometry, &arguments)? };
+        unsafe { launch(&self.place, "pixel_backward", geometry, &arguments)? };
         Ok(out)
     }
 }

@@ -1,31 +1,27 @@
 use std::sync::Arc;
 
-use candle_core::cuda_backend::CudaDevice;
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::context::lt;
 use super::kernel::Argument::{Address, Float, Size};
 use super::kernel::{Argument, Geometry, launch, of_type};
-use super::lt::Lt;
-use super::tensors::{address, address_or_null, device_of, unset};
+use super::place::Place;
+use super::tensors::{address, address_or_null};
 use crate::Precision;
 use crate::device::{Attended, Heads, Primitives, Product};
 
 /// The kernels of a GPU.
 pub(crate) struct Gpu {
-    device: CudaDevice,
-    lt: Arc<Lt>,
+    place: Place,
     operand: DType,
 }
 
 /// The kernels of the GPU that a tensor lies on, for products in a precision.
 pub(crate) fn primitives(of: &Tensor, precision: Precision) -> Result<Arc<dyn Primitives>> {
-    let device = device_of(of)?;
     let operand = match precision {
         Precision::Fp32 => DType::F32,
         Precision::Bf16 => DType::BF16,
     };
-    Ok(Arc::new(Gpu { lt: lt(&device)?, device, operand }))
+    Ok(Arc::new(Gpu { place: Place::of(of)?, operand }))
 }
 
 /// Rows of which a block sums one column's numbers: at most 256 sums are left to add.
@@ -35,9 +31,9 @@ pub(super) fn chunk(rows: usize) -> (usize, usize) {
 }
 
 /// Adds up `[chunks, cols]`.
-pub(super) fn finish(partial: &Tensor, device: &CudaDevice) -> Result<Tensor> {
+pub(super) fn finish(partial: &Tensor, place: &Place) -> Result<Tensor> {
     let (chunks, cols) = partial.dims2()?;
-    let out = unset(device, cols, DType::F32)?;
+    let out = place.unset(cols, DType::F32)?;
     let arguments = [
         Address(address(partial, DType::F32)?),
         Address(address(&out, DType::F32)?),
@@ -47,7 +43,7 @@ pub(super) fn finish(partial: &Tensor, device: &CudaDevice) -> Result<Tensor> {
     ];
     // SAFETY: `column_finish(partial, out, chunks, cols, accumulate)`, of these sizes.
     unsafe {
-        launch(device, "column_finish", Geometry::blocks(cols.div_ceil(32), 256), &arguments)?;
+        launch(place, "column_finish", Geometry::blocks(cols.div_ceil(32), 256), &arguments)?;
     }
     Ok(out)
 }
@@ -59,12 +55,6 @@ fn share(x: &Tensor, scales: Option<&Tensor>) -> Result<usize> {
         bail!("{parts} factors for {count} numbers");
     }
     Ok(count / parts)
-}
-
-impl Gpu {
-    fn unset(&self, shape: impl Into<candle_core::Shape>, dtype: DType) -> Result<Tensor> {
-        unset(&self.device, shape, dtype)
-    }
 }
 
 impl Primitives for Gpu {
@@ -80,7 +70,7 @@ impl Primitives for Gpu {
             return x.to_dtype(to);
         }
         let (count, share) = (x.elem_count(), share(x, scales)?);
-        let out = self.unset(x.shape(), to)?;
+        let out = self.place.unset(x.shape(), to)?;
         let arguments = [
             Address(address(x, DType::F32)?),
             Address(address_or_null(scales, DType::F32)?),
@@ -90,18 +80,23 @@ impl Primitives for Gpu {
         ];
         let name = of_type("scale_cast", to)?;
         // SAFETY: `scale_cast(x, scales, out, n, per_sample)`, of these sizes.
-        unsafe { launch(&self.device, &name, Geometry::numbers(count), &arguments)? };
+        unsafe { launch(&self.place, &name, Geometry::numbers(count), &arguments)? };
         Ok(out)
     }
 
     fn product(&self, a: &Tensor, b: &Tensor, product: &Product<'_>, out: DType) -> Result<Tensor> {
-        self.lt.product(a, b, product, out)
+        match &self.place {
+            #[cfg(feature = "cuda")]
+            Place::Gpu(device) => super::context::lt(device)?.product(a, b, product, out),
+            #[cfg(test)]
+            Place::Emulator => super::emulated::product(a, b, product, out),
+        }
     }
 
     fn column_sums(&self, x: &Tensor) -> Result<Tensor> {
         let (rows, cols) = x.dims2()?;
         let (each, chunks) = chunk(rows);
-        let partial = self.unset((chunks, cols), DType::F32)?;
+        let partial = self.place.unset((chunks, cols), DType::F32)?;
         let arguments = [
             Address(address(x, x.dtype())?),
             Address(address(&partial, DType::F32)?),
@@ -112,8 +107,8 @@ impl Primitives for Gpu {
         let geometry = Geometry { grid: (cols.div_ceil(128), chunks, 1), threads: 128 };
         let name = of_type("column_partials", x.dtype())?;
         // SAFETY: `column_partials(x, partial, rows, cols, rows_per_chunk)`, of these sizes.
-        unsafe { launch(&self.device, &name, geometry, &arguments)? };
-        finish(&partial, &self.device)
+        unsafe { launch(&self.place, &name, geometry, &arguments)? };
+        finish(&partial, &self.place)
     }
 
     fn residual(&self, x: &Tensor, y: &Tensor, scales: &Tensor) -> Result<Tensor> {
@@ -121,7 +116,7 @@ impl Primitives for Gpu {
         if y.elem_count() != count {
             bail!("{} numbers to add to {count}", y.elem_count());
         }
-        let out = self.unset(x.shape(), DType::F32)?;
+        let out = self.place.unset(x.shape(), DType::F32)?;
         let arguments = [
             Address(address(x, DType::F32)?),
             Address(address(y, DType::F32)?),
@@ -132,7 +127,7 @@ impl Primitives for Gpu {
         ];
         // SAFETY: `residual_scaled(x, y, scales, out, n, per_sample)`, of these sizes.
         unsafe {
-            launch(&self.device, "residual_scaled", Geometry::numbers(count), &arguments)?;
+            launch(&self.place, "residual_scaled", Geometry::numbers(count), &arguments)?;
         }
         Ok(out)
     }
@@ -148,7 +143,7 @@ impl Primitives for Gpu {
         let (rows, cols) = x.dims2()?;
         check_norm(cols, [weight, bias])?;
         let (normed, moments) =
-            (self.unset((rows, cols), out)?, self.unset((rows, 2), DType::F32)?);
+            (self.place.unset((rows, cols), out)?, self.place.unset((rows, 2), DType::F32)?);
         let arguments = [
             Address(address(x, DType::F32)?),
             Address(address(weight, DType::F32)?),
@@ -161,9 +156,7 @@ impl Primitives for Gpu {
         ];
         let name = of_type("norm_forward", out)?;
         // SAFETY: `norm_forward(x, weight, bias, out, moments, rows, dim, eps)`, of these sizes.
-        unsafe {
-            launch(&self.device, &name, Geometry::blocks(rows.div_ceil(4), 128), &arguments)?
-        };
+        unsafe { launch(&self.place, &name, Geometry::blocks(rows.div_ceil(4), 128), &arguments)? };
         Ok((normed, moments))
     }
 
@@ -179,7 +172,7 @@ impl Primitives for Gpu {
         check_norm(cols, [weight])?;
         check_same(x, gradient)?;
         add.map_or(Ok(()), |add| check_same(x, add))?;
-        let out = self.unset((rows, cols), DType::F32)?;
+        let out = self.place.unset((rows, cols), DType::F32)?;
         let arguments = [
             Address(address(x, DType::F32)?),
             Address(address(weight, DType::F32)?),
@@ -192,9 +185,7 @@ impl Primitives for Gpu {
         ];
         let name = of_type("norm_backward", gradient.dtype())?;
         // SAFETY: `norm_backward(x, weight, moments, dy, add, dx, rows, dim)`, of these sizes.
-        unsafe {
-            launch(&self.device, &name, Geometry::blocks(rows.div_ceil(4), 128), &arguments)?
-        };
+        unsafe { launch(&self.place, &name, Geometry::blocks(rows.div_ceil(4), 128), &arguments)? };
         Ok(out)
     }
 
@@ -207,7 +198,7 @@ impl Primitives for Gpu {
         let (rows, cols) = x.dims2()?;
         check_same(x, gradient)?;
         let (each, chunks) = chunk(rows);
-        let partial = self.unset((chunks, 2 * cols), DType::F32)?;
+        let partial = self.place.unset((chunks, 2 * cols), DType::F32)?;
         let arguments = [
             Address(address(x, DType::F32)?),
             Address(address(moments, DType::F32)?),
@@ -220,13 +211,13 @@ impl Primitives for Gpu {
         let geometry = Geometry { grid: (cols.div_ceil(128), chunks, 1), threads: 128 };
         let name = of_type("norm_parameters", gradient.dtype())?;
         // SAFETY: `norm_parameters(x, moments, dy, partial, rows, dim, rows_per_chunk)`, of these sizes.
-        unsafe { launch(&self.device, &name, geometry, &arguments)? };
-        let both = finish(&partial, &self.device)?;
+        unsafe { launch(&self.place, &name, geometry, &arguments)? };
+        let both = finish(&partial, &self.place)?;
         Ok((both.narrow(0, 0, cols)?, both.narrow(0, cols, cols)?))
     }
 
     fn gelu(&self, x: &Tensor) -> Result<Tensor> {
-        let out = self.unset(x.shape(), x.dtype())?;
+        let out = self.place.unset(x.shape(), x.dtype())?;
         let count = x.elem_count();
         let arguments = [
             Address(address(x, x.dtype())?),
@@ -235,7 +226,7 @@ impl Primitives for Gpu {
         ];
         let name = of_type("gelu_forward", x.dtype())?;
         // SAFETY: `gelu_forward(before, after, n)`, of these sizes.
-        unsafe { launch(&self.device, &name, Geometry::numbers(count), &arguments)? };
+        unsafe { launch(&self.place, &name, Geometry::numbers(count), &arguments)? };
         Ok(out)
     }
 
@@ -249,7 +240,7 @@ impl Primitives for Gpu {
         ];
         let name = of_type("gelu_backward", x.dtype())?;
         // SAFETY: `gelu_backward(before, dy, n)`, of these sizes; the trait lets the gradient be written over.
-        unsafe { launch(&self.device, &name, Geometry::numbers(count), &arguments)? };
+        unsafe { launch(&self.place, &name, Geometry::numbers(count), &arguments)? };
         Ok(gradient)
     }
 
@@ -257,8 +248,8 @@ impl Primitives for Gpu {
         let dtype = qkv.dtype();
         check_qkv(qkv, heads)?;
         let (name, geometry) = attention_kernel("attention_forward", heads, dtype)?;
-        let out = self.unset((heads.rows(), heads.dim()), dtype)?;
-        let sums = self.unset((heads.batch, heads.heads, heads.tokens), DType::F32)?;
+        let out = self.place.unset((heads.rows(), heads.dim()), dtype)?;
+        let sums = self.place.unset((heads.batch, heads.heads, heads.tokens), DType::F32)?;
         let mut arguments = vec![
             Address(address(qkv, dtype)?),
             Address(address(&out, dtype)?),
@@ -266,7 +257,7 @@ impl Primitives for Gpu {
         ];
         arguments.extend(sizes(heads)?);
         // SAFETY: `attention_forward(qkv, out, log_sums, batch, tokens, heads, width, scale)`, of these sizes.
-        unsafe { launch(&self.device, &name, geometry, &arguments)? };
+        unsafe { launch(&self.place, &name, geometry, &arguments)? };
         Ok(Attended { out, log_sums: sums })
     }
 
@@ -281,7 +272,7 @@ impl Primitives for Gpu {
         check_qkv(qkv, heads)?;
         check_same(&attended.out, gradient)?;
         let delta = self.delta(&attended.out, gradient, heads)?;
-        let slopes = self.unset((heads.rows(), 3 * heads.dim()), dtype)?;
+        let slopes = self.place.unset((heads.rows(), 3 * heads.dim()), dtype)?;
         let mut arguments = vec![
             Address(address(qkv, dtype)?),
             Address(address(gradient, dtype)?),
@@ -294,7 +285,7 @@ impl Primitives for Gpu {
             let (name, geometry) = attention_kernel(part, heads, dtype)?;
             // SAFETY: `(qkv, dout, log_sums, delta, dqkv, batch, tokens, heads, width, scale)`, of these sizes; the two write
             // all of the result between them.
-            unsafe { launch(&self.device, &name, geometry, &arguments)? };
+            unsafe { launch(&self.place, &name, geometry, &arguments)? };
         }
         Ok(slopes)
     }
@@ -304,7 +295,7 @@ impl Gpu {
     /// Each row's and head's product of what attention gave and its gradient.
     fn delta(&self, out: &Tensor, gradient: &Tensor, heads: Heads) -> Result<Tensor> {
         let (dtype, rows) = (out.dtype(), heads.rows());
-        let delta = self.unset((heads.batch, heads.heads, heads.tokens), DType::F32)?;
+        let delta = self.place.unset((heads.batch, heads.heads, heads.tokens), DType::F32)?;
         let arguments = [
             Address(address(out, dtype)?),
             Address(address(gradient, dtype)?),
@@ -317,7 +308,7 @@ impl Gpu {
         let name = of_type("attention_delta", dtype)?;
         let geometry = Geometry::blocks((rows * heads.heads).div_ceil(16), 256);
         // SAFETY: `attention_delta(out, dout, delta, rows, heads, width, tokens)`, of these sizes.
-        unsafe { launch(&self.device, &name, geometry, &arguments)? };
+        unsafe { launch(&self.place, &name, geometry, &arguments)? };
         Ok(delta)
     }
 }

@@ -4,8 +4,9 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::kernel::Argument::Address;
 use super::kernel::{Argument, Geometry, launch};
+use super::place::Place;
 use super::primitives::finish;
-use super::tensors::{address, address_or_null, device_of, unset};
+use super::tensors::{address, address_or_null};
 use crate::device::node;
 
 /// Threads of a block that has a row.
@@ -41,9 +42,9 @@ fn gather(
     ids: &Tensor,
     (batch, length, picked, dim): (usize, usize, usize, usize),
 ) -> Result<Tensor> {
-    let device = device_of(from)?;
+    let place = Place::of(from)?;
     let count = if name == "gather_forward" { picked } else { length };
-    let out = unset(&device, (batch, count, dim), DType::F32)?;
+    let out = place.unset((batch, count, dim), DType::F32)?;
     let arguments = [
         Address(address(from, DType::F32)?),
         Address(address(ids, DType::U32)?),
@@ -55,7 +56,7 @@ fn gather(
     ];
     // SAFETY: `gather_forward(tokens, ids, out, batch, length, picked, dim)`, `gather_backward(dy, ids, dx, ..)`, of these
     // sizes.
-    unsafe { launch(&device, name, rows(count, batch), &arguments)? };
+    unsafe { launch(&place, name, rows(count, batch), &arguments)? };
     Ok(out)
 }
 
@@ -91,8 +92,8 @@ fn prepended(
     ids: Option<&Tensor>,
     [batch, kept, lines, dim]: [usize; 4],
 ) -> Result<Tensor> {
-    let device = device_of(patches)?;
-    let out = unset(&device, (batch, kept + 1, dim), DType::F32)?;
+    let place = Place::of(patches)?;
+    let out = place.unset((batch, kept + 1, dim), DType::F32)?;
     let (patches, class) = (patches.contiguous()?, class.contiguous()?);
     let positions = positions.contiguous()?;
     let arguments = [
@@ -107,7 +108,7 @@ fn prepended(
         Argument::int(dim)?,
     ];
     // SAFETY: `prepend_forward(patches, cls, positions, ids, out, batch, kept, rows, dim)`, of these sizes.
-    unsafe { launch(&device, "prepend_forward", rows(kept + 1, batch), &arguments)? };
+    unsafe { launch(&place, "prepend_forward", rows(kept + 1, batch), &arguments)? };
     Ok(out)
 }
 
@@ -118,8 +119,8 @@ fn of_rows(
     lines: usize,
     [batch, kept, rows, dim]: [usize; 4],
 ) -> Result<Tensor> {
-    let device = device_of(gradient)?;
-    let out = unset(&device, (lines, dim), DType::F32)?;
+    let place = Place::of(gradient)?;
+    let out = place.unset((lines, dim), DType::F32)?;
     let arguments = [
         Address(address(gradient, DType::F32)?),
         Address(address_or_null(ids, DType::U32)?),
@@ -131,12 +132,7 @@ fn of_rows(
     ];
     // SAFETY: `prepend_positions_backward(dy, ids, dpositions, batch, kept, rows, dim)`, of these sizes; a block writes one row.
     unsafe {
-        launch(
-            &device,
-            "prepend_positions_backward",
-            Geometry::blocks(lines, THREADS),
-            &arguments,
-        )?;
+        launch(&place, "prepend_positions_backward", Geometry::blocks(lines, THREADS), &arguments)?;
     }
     Ok(out)
 }
@@ -167,8 +163,8 @@ fn restored(
     positions: Option<&Tensor>,
     [batch, kept, patches, dim]: [usize; 4],
 ) -> Result<Tensor> {
-    let device = device_of(visible)?;
-    let out = unset(&device, (batch, patches + 1, dim), DType::F32)?;
+    let place = Place::of(visible)?;
+    let out = place.unset((batch, patches + 1, dim), DType::F32)?;
     let (visible, mask_token) = (visible.contiguous()?, mask_token.contiguous()?);
     let positions = positions.map(Tensor::contiguous).transpose()?;
     let arguments = [
@@ -183,7 +179,7 @@ fn restored(
         Argument::int(dim)?,
     ];
     // SAFETY: `restore_forward(visible, mask_token, ids_restore, positions, out, batch, kept, patches, dim)`, of these sizes.
-    unsafe { launch(&device, "restore_forward", rows(patches + 1, batch), &arguments)? };
+    unsafe { launch(&place, "restore_forward", rows(patches + 1, batch), &arguments)? };
     Ok(out)
 }
 
@@ -193,9 +189,9 @@ fn restored_backward(
     ids: &Tensor,
     [batch, kept, patches, dim]: [usize; 4],
 ) -> Result<(Tensor, Tensor)> {
-    let device = device_of(gradient)?;
-    let own = unset(&device, (batch, kept + 1, dim), DType::F32)?;
-    let partial = unset(&device, (batch, dim), DType::F32)?;
+    let place = Place::of(gradient)?;
+    let own = place.unset((batch, kept + 1, dim), DType::F32)?;
+    let partial = place.unset((batch, dim), DType::F32)?;
     let arguments = [
         Address(address(gradient, DType::F32)?),
         Address(address(ids, DType::U32)?),
@@ -209,6 +205,6 @@ fn restored_backward(
     // The blocks behind those of the visible rows have 32 columns of the mask token each.
     let geometry = rows(kept + 1 + dim.div_ceil(32), batch);
     // SAFETY: `restore_backward(dy, ids_restore, dvisible, mask_partial, batch, kept, patches, dim)`, of these sizes.
-    unsafe { launch(&device, "restore_backward", geometry, &arguments)? };
-    Ok((own, finish(&partial, &device)?))
+    unsafe { launch(&place, "restore_backward", geometry, &arguments)? };
+    Ok((own, finish(&partial, &place)?))
 }

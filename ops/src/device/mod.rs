@@ -10,11 +10,10 @@ mod node;
 mod plain;
 mod primitives;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tower;
 
 pub(crate) use layers::{attention, gelu, layer_norm, linear};
 pub(crate) use node::node;
-#[cfg(feature = "cuda")]
 pub(crate) use primitives::{Attended, Heads, Primitives, Product};
 pub(crate) use tower::tower;

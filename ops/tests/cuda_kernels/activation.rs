@@ -5,7 +5,8 @@ use half::bf16;
 
 use crate::buffer::{Buffer, Number};
 use crate::common::{Draw, Tolerance, assert_all_near, oracle, within};
-use crate::emulator::{Emulator, on_kernels};
+use crate::emulator::Emulator;
+use crate::orders::on_kernels;
 
 const EXACT: Tolerance = within(5e-7, 1e-7);
 const ROUNDED: Tolerance = within(3e-3, 0.0);

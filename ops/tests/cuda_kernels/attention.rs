@@ -6,7 +6,8 @@ use longmae_ops::reference;
 
 use crate::buffer::{Buffer, Number};
 use crate::common::{Draw, Tolerance, assert_all_near, oracle, within};
-use crate::emulator::{Emulator, on_kernels};
+use crate::emulator::Emulator;
+use crate::orders::on_kernels;
 
 const EXACT: Tolerance = within(2e-6, 1e-6);
 const ROUNDED: Tolerance = within(4e-3, 4e-3);

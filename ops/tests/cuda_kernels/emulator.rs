@@ -6,10 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use candle_core::Tensor;
 use libloading::Library;
-
-use crate::common::assert_same_bits;
 
 /// The kernels; one launch at a time.
 pub struct Emulator {
@@ -22,22 +19,9 @@ static EMULATOR: LazyLock<Option<Mutex<Emulator>>> = LazyLock::new(|| {
     compile().map(|library| Mutex::new(Emulator { library, backwards: Cell::new(false) }))
 });
 
-/// Runs a test on the kernels, with the turns of threads in both orders: what comes of them must be the same, bit for bit.
-/// Gives none, after a message, where there is no C++ compiler.
-pub fn on_kernels(run: impl Fn(&Emulator) -> Vec<Tensor>) -> Option<Vec<Tensor>> {
-    let [forwards, backwards] = in_both_orders(run)?;
-    assert_same_bits("turns in the other order", &backwards, &forwards);
-    Some(forwards)
-}
-
-/// What comes of the turns from the first thread to the last, and from the last to the first.
-pub fn in_both_orders(run: impl Fn(&Emulator) -> Vec<Tensor>) -> Option<[Vec<Tensor>; 2]> {
-    let emulator: MutexGuard<'_, Emulator> =
-        EMULATOR.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-    Some([false, true].map(|backwards| {
-        emulator.backwards.set(backwards);
-        run(&emulator)
-    }))
+/// The kernels, to one user at a time; none, after a message, where there is no C++ compiler.
+pub fn emulator() -> Option<MutexGuard<'static, Emulator>> {
+    Some(EMULATOR.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
@@ -45,8 +29,8 @@ fn compile() -> Option<Library> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (kernels, emulator) =
         (root.join("src/cuda/kernels"), root.join("tests/cuda_kernels/emulator"));
-    let library = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .join(format!("cuda-kernels-{}.so", std::process::id()));
+    let library =
+        std::env::temp_dir().join(format!("longmae-cuda-kernels-{}.so", std::process::id()));
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
     let mut command = Command::new(&compiler);
     command.args(["-std=c++17", "-O2", "-fno-strict-aliasing", "-fPIC", "-shared", "-w"]);
@@ -125,6 +109,11 @@ unsafe extern "C" fn one_thread<A: Arguments>(call: *const c_void) {
 }
 
 impl Emulator {
+    /// Whether blocks and threads take their turns from the last to the first, from now on.
+    pub fn set_backwards(&self, backwards: bool) {
+        self.backwards.set(backwards);
+    }
+
     /// Runs a kernel on a grid of `[x, y, z]` blocks of `threads`. Its arguments must be of the types that it declares, and
     /// its pointers good for what it reads and writes.
     pub fn launch<A: Arguments>(&self, kernel: &str, grid: [usize; 3], threads: u32, arguments: A) {

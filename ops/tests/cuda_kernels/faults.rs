@@ -2,7 +2,7 @@
 
 use crate::buffer::Buffer;
 use crate::common::{bits, numbers};
-use crate::emulator::{in_both_orders, on_kernels};
+use crate::orders::{in_both_orders, on_kernels};
 
 const THREADS: u32 = 64;
 

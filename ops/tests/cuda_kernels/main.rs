@@ -11,6 +11,7 @@ mod emulator;
 mod faults;
 mod norm;
 mod optimiser;
+mod orders;
 mod pixel_loss;
 mod reduce;
 mod tokens;

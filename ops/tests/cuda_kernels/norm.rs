@@ -6,7 +6,8 @@ use longmae_ops::reference;
 
 use crate::buffer::{Buffer, Number};
 use crate::common::{Draw, Tolerance, assert_all_near, assert_near, oracle, within};
-use crate::emulator::{Emulator, on_kernels};
+use crate::emulator::Emulator;
+use crate::orders::on_kernels;
 
 const EPS: f32 = 1e-6;
 const ROWS_PER_CHUNK: usize = 5;

@@ -5,7 +5,8 @@ use longmae_ops::{AdamWStep, AdamWTensor, adamw, gradient_norm, lerp_in_place};
 
 use crate::buffer::Buffer;
 use crate::common::{Draw, assert_all_near, assert_near, assert_same_bits, within};
-use crate::emulator::{Emulator, on_kernels};
+use crate::emulator::Emulator;
+use crate::orders::on_kernels;
 
 const SIZES: [usize; 4] = [1, 6, 1023, 2049];
 const LR: f64 = 1e-2;

@@ -5,7 +5,8 @@ use longmae_ops::reference;
 
 use crate::buffer::Buffer;
 use crate::common::{Draw, assert_all_near, numbers, oracle, within};
-use crate::emulator::{Emulator, on_kernels};
+use crate::emulator::Emulator;
+use crate::orders::on_kernels;
 
 /// On the loss.
 const SLOPE: f32 = 0.75;

@@ -5,7 +5,8 @@ use half::bf16;
 
 use crate::buffer::{Buffer, Number};
 use crate::common::{Draw, assert_near, within};
-use crate::emulator::{Emulator, on_kernels};
+use crate::emulator::Emulator;
+use crate::orders::on_kernels;
 
 fn column_sums<T: Number>(
     e: &Emulator,

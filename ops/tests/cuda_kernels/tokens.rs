@@ -5,7 +5,8 @@ use longmae_ops::{gather_tokens, prepend_class, restore_tokens};
 
 use crate::buffer::{Buffer, ids as id_buffer};
 use crate::common::{Draw, FP32, assert_all_near, assert_same_bits, ids, numbers, run, within};
-use crate::emulator::{Emulator, on_kernels};
+use crate::emulator::Emulator;
+use crate::orders::on_kernels;
 
 const DIMS: [usize; 3] = [3, 36, 516];
 
