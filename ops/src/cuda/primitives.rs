@@ -248,6 +248,7 @@ impl Primitives for Gpu {
         let dtype = qkv.dtype();
         check_qkv(qkv, heads)?;
         let (name, geometry) = attention_kernel("attention_forward", heads, dtype)?;
+        let qkv = &aligned(qkv)?;
         let out = self.place.unset((heads.rows(), heads.dim()), dtype)?;
         let sums = self.place.unset((heads.batch, heads.heads, heads.tokens), DType::F32)?;
         let mut arguments = vec![
@@ -271,6 +272,7 @@ impl Primitives for Gpu {
         let dtype = qkv.dtype();
         check_qkv(qkv, heads)?;
         check_same(&attended.out, gradient)?;
+        let (qkv, gradient) = (&aligned(qkv)?, &aligned(gradient)?);
         let delta = self.delta(&attended.out, gradient, heads)?;
         let slopes = self.place.unset((heads.rows(), 3 * heads.dim()), dtype)?;
         let mut arguments = vec![
@@ -339,6 +341,14 @@ fn sizes(heads: Heads) -> Result<[Argument; 5]> {
         Argument::int(heads.width)?,
         Float(heads.scale()),
     ])
+}
+
+/// A tensor as attention's kernels read it, sixteen bytes at once: a copy, if it is a part of another that begins between.
+fn aligned(x: &Tensor) -> Result<Tensor> {
+    match address(x, x.dtype())?.is_multiple_of(16) {
+        true => Ok(x.clone()),
+        false => x.force_contiguous(),
+    }
 }
 
 fn check_qkv(qkv: &Tensor, heads: Heads) -> Result<()> {

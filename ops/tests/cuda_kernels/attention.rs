@@ -5,7 +5,7 @@ use half::bf16;
 use longmae_ops::reference;
 
 use crate::buffer::{Buffer, Number};
-use crate::common::{Draw, Tolerance, assert_all_near, oracle, within};
+use crate::common::{Draw, Tolerance, assert_all_near, assert_near, oracle, within};
 use crate::emulator::Emulator;
 use crate::orders::on_kernels;
 
@@ -105,7 +105,9 @@ fn check(sizes: Sizes, qkv: &Tensor, exact: Tolerance, rounded: Tolerance) -> bo
     let Some(found) = on_kernels(|e| attend::<f32>(e, sizes, qkv, &dout)) else { return false };
     assert_all_near(&format!("{sizes:?} in f32"), &found, &expected, exact);
     let found = on_kernels(|e| attend::<bf16>(e, sizes, qkv, &dout)).unwrap();
-    assert_all_near(&format!("{sizes:?} in bf16"), &found, &expected, rounded);
+    assert_all_near(&format!("{sizes:?} in bf16"), &found[..2], &expected[..2], rounded);
+    // Products of bf16 are exact, and so a key too many would show here first.
+    assert_near(&format!("log-sums of {sizes:?} in bf16"), &found[2], &expected[2], exact);
     true
 }
 
