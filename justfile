@@ -49,6 +49,10 @@ mpi:
     cargo test --locked -p longmae-train --features mpi --test mpi --test parallel
     cargo test --locked -p longmae --features mpi --test mpi
 
+# The features for NVIDIA's GPUs (need CUDA's nvcc and libraries, and NCCL's header and library, but no GPU: docs/cuda.md).
+cuda:
+    cargo clippy --locked -p longmae-ops -p longmae-train -p longmae --features longmae/nccl -- -D warnings
+
 # The fuzz targets compile.
 fuzz-check:
     cargo check --manifest-path fuzz/Cargo.toml --target-dir target
