@@ -31,7 +31,8 @@ fn the_version_tells_what_devices_there_can_be() {
 fn a_program_without_cuda_says_how_to_get_it() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    fs::write(folder.join("mine.toml"), "data = 'demo'\ndevice = 'cuda:1'\n").unwrap();
+    fs::write(folder.join("mine.toml"), "data = 'demo'\nbatch_size = 4\ndevice = 'cuda:1'\n")
+        .unwrap();
     for (args, name) in [
         (&["--data", "demo", "--device", "cuda"][..], "`cuda`"),
         (&["--data", "demo", "--set", "device=cuda"], "`cuda`"),
