@@ -6,7 +6,8 @@ use crate::matrix::SharedMut;
 use crate::numbers::{Numbers, change};
 use crate::parallel::{in_pool, parallel_pieces};
 use crate::reference;
-use crate::rows::adamw::{Factors, squares, update};
+use crate::rows::adamw::{Factors, update};
+use crate::rows::sums::squares;
 
 /// Numbers that a task updates: small enough that values, moments and gradient stay in the second-level cache.
 const PIECE: usize = 1 << 15;

@@ -4,7 +4,8 @@ use crate::buffer::unset;
 use crate::matrix::SharedMut;
 use crate::numbers::{Numbers, slice};
 use crate::parallel::parallel_pieces;
-use crate::rows::pixel::{error_slope, normalise, squared_error};
+use crate::rows::pixel::{error_slope, normalise};
+use crate::rows::sums::squares_between;
 use crate::{Compute, reference};
 
 /// MAE's objective: the mean of the patches' mean squared errors, each patch with its weight (arXiv 2111.06377).
@@ -104,7 +105,7 @@ impl CustomOp1 for PixelLoss {
                 if self.weights[patch] != 0.0 {
                     self.target(patches, patch, &mut target);
                     let pred = &pred[self.place(patch)..][..pixels];
-                    *error = squared_error(pred, &target) / pixels as f32;
+                    *error = squares_between(pred, &target) / pixels as f32;
                 }
             }
         });

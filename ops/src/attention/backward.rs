@@ -4,7 +4,8 @@ use crate::gemm::{Kernel, Straight, Transposed, gemm_local, pack_all, transpose}
 use crate::matrix::{Rows, RowsMut, SharedMut};
 use crate::parallel::parallel;
 use crate::rows::convert::convert_row;
-use crate::rows::softmax::{dot, softmax_backward_row};
+use crate::rows::softmax::softmax_backward_row;
+use crate::rows::sums::dot;
 
 /// What the forward pass left, and the gradient of its result.
 pub(crate) struct Given<'a, T> {

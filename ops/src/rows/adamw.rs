@@ -46,13 +46,3 @@ fn update_body<const FMA: bool>(
         values[i] = fma::<FMA>(values[i], f.keep, -change);
     }
 }
-
-multiversion! {
-    /// The sum of squares.
-    pub(crate) fn squares(x: &[f32]) -> f32 = squares_body;
-}
-
-#[inline(always)]
-fn squares_body<const FMA: bool>(x: &[f32]) -> f32 {
-    super::lane_sum(x.len(), |i, sum| fma::<FMA>(x[i], x[i], sum))
-}

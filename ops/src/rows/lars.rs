@@ -28,10 +28,8 @@ fn decayed_squares_body<const FMA: bool>(
     factors: &Factors,
 ) -> f32 {
     let f = *factors;
-    let len = gradient.len();
-    let values = &values[..len];
-    super::lane_sum(len, |i, sum| {
-        let decayed = fma::<FMA>(values[i], f.weight_decay, gradient[i] * f.gradient_scale);
+    super::sums::lane_sum([gradient, values], |[gradient, value], sum| {
+        let decayed = fma::<FMA>(value, f.weight_decay, gradient * f.gradient_scale);
         fma::<FMA>(decayed, decayed, sum)
     })
 }

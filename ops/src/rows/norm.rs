@@ -1,7 +1,7 @@
 //! Layer norm (arXiv 1607.06450), with the biased variance, as PyTorch.
 
-use super::lane_sum;
 use super::math::fma;
+use super::sums::{dot, dot_about, mean_and_squares};
 use crate::buffer::unset;
 use crate::element::Element;
 use crate::isa::multiversion;
@@ -61,8 +61,7 @@ fn normalise_body<const FMA: bool, T: Element>(
     let cols = x.cols();
     for (row, moments) in moments.iter_mut().enumerate() {
         let x = x.row(row);
-        let mean = lane_sum(cols, |i, sum| sum + x[i]) / cols as f32;
-        let squares = lane_sum(cols, |i, sum| fma::<FMA>(x[i] - mean, x[i] - mean, sum));
+        let (mean, squares) = mean_and_squares(x);
         let scale = 1.0 / (squares / cols as f32 + eps).sqrt();
         *moments = [mean, scale];
         // SAFETY: a piece's rows are this task's alone.
@@ -148,10 +147,8 @@ fn slope_body<const FMA: bool>(
             weight_sums[i] = fma::<FMA>(dy[i], (x[i] - mean) * scale, weight_sums[i]);
             bias_sums[i] += dy[i];
         }
-        let plain = lane_sum(cols, |i, sum| fma::<FMA>(dy[i], weight[i], sum)) / cols as f32;
-        let along =
-            lane_sum(cols, |i, sum| fma::<FMA>(dy[i] * weight[i], (x[i] - mean) * scale, sum));
-        let along = along / cols as f32;
+        let plain = dot(dy, weight) / cols as f32;
+        let along = dot_about(dy, weight, x, mean) * scale / cols as f32;
         // SAFETY: a piece's rows are this task's alone.
         let dx = &mut unsafe { dx.row(row, 0, cols) }[..cols];
         for i in 0..cols {

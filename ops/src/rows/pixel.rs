@@ -1,7 +1,6 @@
 //! The pixel loss of one patch against its normalised target.
 
-use super::lane_sum;
-use super::math::fma;
+use super::sums::mean_and_squares;
 use crate::isa::multiversion;
 
 /// Added to the variance under the root (arXiv 2111.06377, reference implementation).
@@ -15,27 +14,11 @@ multiversion! {
 #[inline(always)]
 fn normalise_body<const FMA: bool>(patch: &mut [f32]) {
     let len = patch.len();
-    let x = &*patch;
-    let mean = lane_sum(len, |i, sum| sum + x[i]) / len as f32;
-    let squares = lane_sum(len, |i, sum| fma::<FMA>(x[i] - mean, x[i] - mean, sum));
+    let (mean, squares) = mean_and_squares(patch);
     // A patch of a single value has no variance: its target is zero.
     let freedom = len.saturating_sub(1).max(1) as f32;
     let scale = 1.0 / (squares / freedom + VARIANCE_EPS).sqrt();
     patch.iter_mut().for_each(|x| *x = (*x - mean) * scale);
-}
-
-multiversion! {
-    /// The sum of squared differences.
-    pub(crate) fn squared_error(pred: &[f32], target: &[f32]) -> f32 = squared_error_body;
-}
-
-#[inline(always)]
-fn squared_error_body<const FMA: bool>(pred: &[f32], target: &[f32]) -> f32 {
-    let target = &target[..pred.len()];
-    lane_sum(pred.len(), |i, sum| {
-        let error = pred[i] - target[i];
-        fma::<FMA>(error, error, sum)
-    })
 }
 
 multiversion! {

@@ -1,7 +1,7 @@
 //! The rows of attention's scores, and their backward pass.
 
 use super::math::{exp_negative, fma};
-use super::{LANES, lane_sum};
+use super::sums::{LANES, sum};
 use crate::element::Element;
 use crate::isa::multiversion;
 
@@ -47,11 +47,10 @@ fn softmax_row_body<const FMA: bool, T: Element>(
     for score in scores.iter_mut() {
         *score = exp_negative::<FMA>(fma::<FMA>(*score, scale, -largest));
     }
-    let scores = &*scores;
-    for (weight, score) in weights.iter_mut().zip(scores) {
+    for (weight, score) in weights.iter_mut().zip(&*scores) {
         *weight = T::from_f32(*score);
     }
-    let sum = lane_sum(len, |i, sum| sum + scores[i]);
+    let sum = sum(scores);
     (1.0 / sum, largest + sum.ln())
 }
 
@@ -115,15 +114,4 @@ fn softmax_backward_row_body<const FMA: bool, T: Element>(
         weights[i] = T::from_f32(weight);
         score_gradients[i] = T::from_f32(weight * scale * (gradients[i] - deltas[i]));
     }
-}
-
-multiversion! {
-    /// The dot product of two rows.
-    pub(crate) fn dot<T: Element>(a: &[T], b: &[T]) -> f32 = dot_body;
-}
-
-#[inline(always)]
-fn dot_body<const FMA: bool, T: Element>(a: &[T], b: &[T]) -> f32 {
-    let b = &b[..a.len()];
-    lane_sum(a.len(), |i, sum| fma::<FMA>(a[i].to_f32(), b[i].to_f32(), sum))
 }
