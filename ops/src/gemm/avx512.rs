@@ -15,7 +15,7 @@ fn mask32(n: usize) -> u32 {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose_words(r: &mut [__m512i; 16]) {
+pub(super) fn transpose_words(r: &mut [__m512i; 16]) {
     let mut t = [_mm512_setzero_si512(); 16];
     for i in 0..8 {
         t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
@@ -251,7 +251,7 @@ pub(super) unsafe fn pack_strip_transposed<T: Element>(a: Rows<'_, T>, words: &m
 
 /// How many groups of rows ahead a straight packing asks for: a panel takes a line or two of each row, which the
 /// processor does not foresee.
-const AHEAD: usize = 12;
+pub(super) const AHEAD: usize = 12;
 
 /// Of 32 numbers, first one of the first 16, then one of the others.
 pub(super) const PAIRS: [u16; 32] = {

@@ -173,7 +173,7 @@ pub(crate) fn product<T: Element>(a: &Left<'_, T>, b: &impl Panels<T>, epilogue:
     let group = group(panels, panel_words::<T>(b.depth()) * size_of::<u32>(), kernel.fast());
     let groups = panels.div_ceil(group);
     // Where there are few panels, rows are shared out too; each share packs its panels for itself.
-    let shares = (3 * threads()).div_ceil(groups).min(a.rows().div_ceil(4 * TILE_ROWS)).max(1);
+    let shares = tasks().div_ceil(groups).min(a.rows().div_ceil(4 * TILE_ROWS)).max(1);
     let unit = match a {
         Left::Rows(_) | Left::Strips { .. } => kernel.rows(),
         Left::Panels { .. } => PANEL,
@@ -199,13 +199,19 @@ pub(crate) fn product<T: Element>(a: &Left<'_, T>, b: &impl Panels<T>, epilogue:
     });
 }
 
+/// Tasks that a large product should make at least, so that a thread which others hold up leaves its share to the rest.
+fn tasks() -> usize {
+    3 * threads()
+}
+
 /// How many panels a task takes. Two read twice as much of each of B's rows at once, and a tile's rows of A twice; loops
-/// that are faster than the cache which A comes from take as many as the second-level cache holds beside it.
+/// that are faster than the cache which A comes from take as many as the second-level cache holds beside it, but leave
+/// enough tasks without sharing out rows: reading A once more costs less than packing a panel once more.
 fn group(panels: usize, bytes: usize, fast: bool) -> usize {
     const ROOM: usize = 800 << 10;
     if fast {
         let most = 8.min(ROOM / bytes.max(1)).max(1);
-        return (panels / threads()).clamp(1, most);
+        return panels.div_ceil(tasks()).clamp(1, most);
     }
     if panels >= 4 * threads() { 2 } else { 1 }
 }

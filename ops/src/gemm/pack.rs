@@ -18,6 +18,9 @@ pub(crate) trait Panels<T>: Sync {
     fn cols(&self) -> usize;
     /// Writes panel number `panel` into 32-bit words.
     fn pack(&self, panel: usize, words: &mut [u32]);
+    /// The same as [`super::split`] takes it.
+    #[cfg(target_arch = "x86_64")]
+    fn pack_split(&self, panel: usize, words: &mut [u32]);
 }
 
 /// `B` as it lies.
@@ -44,6 +47,13 @@ impl<T: Element, S: Element> Panels<T> for Straight<'_, S> {
         } else {
             pack_pairs::<S>(self.0.part(0, self.0.rows(), col, width), words);
         }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn pack_split(&self, panel: usize, words: &mut [u32]) {
+        let col = panel * PANEL;
+        let width = (self.0.cols() - col).min(PANEL);
+        super::split::pack::panel(self.0.part(0, self.0.rows(), col, width), words);
     }
 }
 
@@ -108,6 +118,13 @@ impl<T: Element, S: Element> Panels<T> for Transposed<'_, S> {
         let rows = (self.0.rows() - row).min(PANEL);
         let words = &mut words[..super::panel_words::<T>(self.0.cols())];
         pack_transposed::<T, S>(self.0.part(row, rows, 0, self.0.cols()), words);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn pack_split(&self, panel: usize, words: &mut [u32]) {
+        let row = panel * PANEL;
+        let rows = (self.0.rows() - row).min(PANEL);
+        super::split::pack::panel_transposed(self.0.part(row, rows, 0, self.0.cols()), words);
     }
 }
 

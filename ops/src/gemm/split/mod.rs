@@ -7,19 +7,19 @@
 //! Where it differs from plain f32: numbers below 2^-126 count as zero, those below 2^-110 lose bits, and an infinity, or
 //! a number within 0.2% of the largest, gives NaN.
 
-mod pack;
+pub(super) mod pack;
 mod tile;
 
 use std::cell::RefCell;
 
 use half::bf16;
 
-use super::{Below, Epilogue, Kernel, LEFT, PANEL, Panels, STRIPS, Tile};
+use super::{Below, Epilogue, Kernel, LEFT, PANEL, Panels, Tile, group, tasks};
 use crate::Isa;
 use crate::buffer::Lines;
 use crate::element::Element;
 use crate::matrix::{Rows, SharedMut};
-use crate::parallel::{parallel, parallel_pieces, threads};
+use crate::parallel::{parallel, parallel_pieces};
 
 /// Rows of a strip and of a tile.
 const ROWS: usize = 32;
@@ -126,9 +126,9 @@ fn by_strips(
 fn product<T: Element>(a: &Left<'_>, b: &impl Panels<T>, epilogue: &impl Epilogue) {
     assert_eq!(a.depth, b.depth(), "inner dimensions");
     let panels = b.cols().div_ceil(PANEL);
-    let group = group(panels, a.depth);
+    let group = group(panels, run_words(a.depth) * size_of::<u32>(), true);
     let groups = panels.div_ceil(group);
-    let shares = (3 * threads()).div_ceil(groups).min(a.rows.div_ceil(4 * ROWS)).max(1);
+    let shares = tasks().div_ceil(groups).min(a.rows.div_ceil(4 * ROWS)).max(1);
     let strips = a.rows.div_ceil(ROWS).div_ceil(shares);
     let shares = a.rows.div_ceil(strips * ROWS);
     parallel(groups * shares, |task| {
@@ -140,7 +140,7 @@ fn product<T: Element>(a: &Left<'_>, b: &impl Panels<T>, epilogue: &impl Epilogu
         PANELS.with_borrow_mut(|room| {
             let room = room.room(count * each);
             for (i, words) in room.chunks_exact_mut(each).enumerate() {
-                pack_panel(b, first + i, words);
+                b.pack_split(first + i, words);
             }
             let _session = Kernel::<bf16>::current().session();
             let panels = Group { words: room, first, cols: b.cols() };
@@ -149,21 +149,6 @@ fn product<T: Element>(a: &Left<'_>, b: &impl Panels<T>, epilogue: &impl Epilogu
                 panels.chunk(a, (row, end.min(row + chunk)), epilogue);
             }
         });
-    });
-}
-
-/// How many panels a task takes: what the second-level cache holds of a run of them, beside a strip.
-fn group(panels: usize, depth: usize) -> usize {
-    const ROOM: usize = 800 << 10;
-    let run = run_words(depth) * size_of::<u32>();
-    (panels / threads()).clamp(1, (ROOM / run).min(8))
-}
-
-fn pack_panel<T: Element>(b: &impl Panels<T>, panel: usize, to: &mut [u32]) {
-    STRIPS.with_borrow_mut(|room| {
-        let plain = room.room(super::panel_words::<T>(b.depth()));
-        b.pack(panel, plain);
-        pack::panel(plain, to);
     });
 }
 
@@ -188,32 +173,37 @@ impl Group<'_> {
             let a = &a.words[first / ROWS * each..][..strips * each];
             let run = run_words(depth);
             for start in (0..each).step_by(run) {
-                let end = each.min(start + run);
-                for (a, sums) in a.chunks_exact(each).zip(sums.chunks_exact_mut(panels)) {
-                    for (b, sum) in self.words.chunks_exact(each).zip(sums) {
-                        tile::add(&a[start..end], &b[start..end], sum, start > 0);
+                let end_of_run = each.min(start + run);
+                for (strip, sums) in sums.chunks_exact_mut(panels).enumerate() {
+                    let row = first + strip * ROWS;
+                    let rows = (end - row).min(ROWS);
+                    let a = &a[strip * each..][start..end_of_run];
+                    for (i, sum) in sums.iter_mut().enumerate() {
+                        let (col, cols) = self.columns(i);
+                        if end_of_run == each {
+                            epilogue.prefetch(row, rows, col, cols);
+                        }
+                        let b = &self.words[i * each..][start..end_of_run];
+                        tile::add(a, b, sum, start > 0);
+                    }
+                    if end_of_run == each {
+                        self.finish(sums, row, rows, epilogue);
                     }
                 }
-            }
-            for (strip, sums) in sums.chunks_exact(panels).enumerate() {
-                let row = first + strip * ROWS;
-                self.finish(sums, row, (end - row).min(ROWS), epilogue);
             }
         });
     }
 
     fn finish(&self, sums: &[Tile], row: usize, rows: usize, epilogue: &impl Epilogue) {
-        let place = |i: usize| {
-            let col = (self.first + i) * PANEL;
-            (col, (self.cols - col).min(PANEL))
-        };
         for (i, sum) in sums.iter().enumerate() {
-            if i + 1 < sums.len() {
-                let (col, cols) = place(i + 1);
-                epilogue.prefetch(row, rows, col, cols);
-            }
-            let (col, cols) = place(i);
+            let (col, cols) = self.columns(i);
             epilogue.tile(row, rows, col, cols, sum);
         }
+    }
+
+    /// The first column of a panel, and how many there are.
+    fn columns(&self, panel: usize) -> (usize, usize) {
+        let col = (self.first + panel) * PANEL;
+        (col, (self.cols - col).min(PANEL))
     }
 }
