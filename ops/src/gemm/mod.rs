@@ -1,7 +1,7 @@
 //! Matrix products: `C = A B`, f32 or bf16 in, sums in f32, with an epilogue on each finished tile.
 //!
 //! `A` is read where it lies, row by row, or from strips that are packed once for all tasks, where the loop gains from it.
-//! `B` is packed in panels of 32 columns, one or two by the task that then uses them for all rows of `A`, so that packed
+//! `B` is packed in panels of 32 columns, up to eight by the task that then uses them for all rows of `A`, so that packed
 //! panels stay in that core's second-level cache. A weight is thus converted and packed once for the forward and once for
 //! the backward pass of a step, straight from its f32 master copy: a packed copy of all weights would cost memory and save
 //! nothing. Each number of `C` is one sum over the inner dimension in a fixed order, whatever the number of threads.
